@@ -1,0 +1,155 @@
+"""What the devices did, as piecewise-linear traces over time.
+
+The rig writes it at each change; the dose ledger and the simulated specimen read it.
+It knows nothing of frames or stamps, so a specimen rendered from it is an independent
+witness of when a change took effect.
+
+Keys in use: ``x_um``, ``y_um``, ``z_um``, ``shutter`` (0 or 1), ``power:LINE``
+(percent of the line's range, 0..100), ``magnification`` (objective), ``camera`` (1
+while the camera exposes). SLM patterns are kept by `set_pattern`.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(slots=True)
+class _Trace:
+    t_ns: list[int] = field(default_factory=list)
+    value: list[float] = field(default_factory=list)
+
+
+class DeviceHistory:
+    """Time-stamped values of everything that shapes an exposure. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._traces: dict[str, _Trace] = {}
+        self._patterns: list[tuple[int, Any]] = []
+
+    def keys(self) -> tuple[str, ...]:
+        """Names of all traces written so far."""
+        with self._lock:
+            return tuple(self._traces)
+
+    def set(self, key: str, t_ns: int, value: float) -> None:
+        """Record that `key` jumped to `value` at `t_ns`."""
+        with self._lock:
+            trace = self._traces.setdefault(key, _Trace())
+            self._cut_after(trace, t_ns)
+            if trace.value:
+                last = self._at(trace, t_ns)
+                if last == value and trace.value[-1] == value:
+                    return
+                self._append(trace, t_ns, last)
+            self._append(trace, t_ns, float(value))
+
+    def ramp(self, key: str, t0_ns: int, t1_ns: int, value: float) -> None:
+        """Record that `key` moves evenly from its value at `t0_ns` to `value`.
+
+        A change still under way at `t0_ns` is cut off there.
+        """
+        with self._lock:
+            trace = self._traces.setdefault(key, _Trace())
+            self._cut_after(trace, t0_ns)
+            start = self._at(trace, t0_ns) if trace.value else float(value)
+            self._append(trace, t0_ns, start)
+            self._append(trace, max(t0_ns, t1_ns), float(value))
+
+    def set_pattern(self, t_ns: int, pattern: Any) -> None:
+        """Record the SLM image shown since `t_ns` (``(y, x)`` array or None)."""
+        with self._lock:
+            self._patterns.append((t_ns, pattern))
+
+    def pattern_at(self, t_ns: int) -> Any:
+        """SLM image shown at `t_ns`, or None."""
+        with self._lock:
+            shown = None
+            for since, pattern in self._patterns:
+                if since > t_ns:
+                    break
+                shown = pattern
+            return shown
+
+    def at(self, key: str, t_ns: int, default: float = 0.0) -> float:
+        """Value of `key` at `t_ns`; `default` if it was never written."""
+        with self._lock:
+            trace = self._traces.get(key)
+            return self._at(trace, t_ns) if trace and trace.value else default
+
+    def segments(
+        self, keys: tuple[str, ...], t0_ns: int, t1_ns: int
+    ) -> Iterator[tuple[int, int, dict[str, tuple[float, float]]]]:
+        """Cut ``[t0_ns, t1_ns]`` wherever any of `keys` changes slope.
+
+        Yields
+        ------
+        (start_ns, end_ns, {key: (value at start, value at end)})
+            In order, without gaps; values are those *inside* the segment, so a jump
+            at its end belongs to the next one. Zero-length segments are left out.
+        """
+        with self._lock:
+            cuts = {t0_ns, t1_ns}
+            for key in keys:
+                if trace := self._traces.get(key):
+                    low = bisect_right(trace.t_ns, t0_ns)
+                    high = bisect_left(trace.t_ns, t1_ns)
+                    cuts.update(trace.t_ns[low:high])
+            edges = sorted(cuts)
+            rows = [
+                (a, b, {key: self._inside(key, a, b) for key in keys})
+                for a, b in zip(edges, edges[1:], strict=False)
+            ]
+        yield from rows
+
+    def forget_before(self, t_ns: int) -> None:
+        """Drop what is older than `t_ns`, keeping the value that holds there."""
+        with self._lock:
+            for trace in self._traces.values():
+                keep = bisect_right(trace.t_ns, t_ns) - 1
+                if keep > 0:
+                    del trace.t_ns[:keep], trace.value[:keep]
+            while len(self._patterns) > 1 and self._patterns[1][0] <= t_ns:
+                self._patterns.pop(0)
+
+    def _append(self, trace: _Trace, t_ns: int, value: float) -> None:
+        trace.t_ns.append(t_ns)
+        trace.value.append(value)
+
+    def _cut_after(self, trace: _Trace, t_ns: int) -> None:
+        if trace.t_ns and trace.t_ns[-1] > t_ns:
+            here = self._at(trace, t_ns)
+            cut = bisect_right(trace.t_ns, t_ns)
+            del trace.t_ns[cut:], trace.value[cut:]
+            self._append(trace, t_ns, here)
+
+    def _at(self, trace: _Trace, t_ns: int) -> float:
+        i = bisect_right(trace.t_ns, t_ns)
+        if i == 0:
+            return trace.value[0]
+        if i == len(trace.t_ns):
+            return trace.value[-1]
+        return self._between(trace, i, t_ns)
+
+    def _between(self, trace: _Trace, i: int, t_ns: int) -> float:
+        ta, tb = trace.t_ns[i - 1], trace.t_ns[i]
+        va, vb = trace.value[i - 1], trace.value[i]
+        return va if tb == ta else va + (vb - va) * (t_ns - ta) / (tb - ta)
+
+    def _inside(self, key: str, a: int, b: int) -> tuple[float, float]:
+        trace = self._traces.get(key)
+        if trace is None or not trace.value:
+            return 0.0, 0.0
+        start = self._at(trace, a)
+        # A jump at b is two points at b: the first is the value just before.
+        j = bisect_left(trace.t_ns, b)
+        if j < len(trace.t_ns) and trace.t_ns[j] == b:
+            return start, trace.value[j]
+        return start, self._at(trace, b)
