@@ -108,7 +108,7 @@ def _none(hint: Any) -> None:
 
 
 def _decode_union(args: tuple[Any, ...], data: Any) -> Any:
-    plain = {str: str, int: int, float: (int, float), bool: bool}
+    plain: dict[Any, Any] = {str: str, int: int, float: (int, float), bool: bool}
     choices = [a for a in args if a is not type(None)]
     if len(choices) == 1:
         return _decode(choices[0], data)

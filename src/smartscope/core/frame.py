@@ -1,11 +1,11 @@
-"""A frame: one 2-D image with identity, times and the hardware state it was exposed in."""
+"""A frame: one 2-D image with identity, times and the state it was exposed in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from smartscope.core.geometry import PixelMap, Roi
+from smartscope.core.geometry import UNCALIBRATED, PixelMap, Roi
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +90,7 @@ class Frame:
     t_received_ns: int = 0
     t_published_ns: int = 0
     state: HardwareState = field(default_factory=HardwareState)
-    pixel_map: PixelMap = PixelMap(((1.0, 0.0), (0.0, 1.0)), (0.0, 0.0))
+    pixel_map: PixelMap = UNCALIBRATED
     image_number: int | None = None
     mixed: bool = False
     moving: bool = False

@@ -116,6 +116,10 @@ class PixelMap:
         return float(x_um), float(y_um)
 
 
+UNCALIBRATED = PixelMap(((1.0, 0.0), (0.0, 1.0)), (0.0, 0.0))
+"""Stands where no calibration exists: 1 um per pixel, origin at the first pixel."""
+
+
 def image_to_sensor(
     *, roi: Roi, binning: int, orientation: Orientation
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class DeviceHistory:
             edges = sorted(cuts)
             rows = [
                 (a, b, {key: self._inside(key, a, b) for key in keys})
-                for a, b in zip(edges, edges[1:], strict=False)
+                for a, b in pairwise(edges)
             ]
         yield from rows
 

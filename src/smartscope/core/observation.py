@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from smartscope.core.actions import Outcome
 from smartscope.core.frame import HardwareState, View
-from smartscope.core.geometry import PixelMap
+from smartscope.core.geometry import UNCALIBRATED, PixelMap
 from smartscope.core.objects import Detections, Event, Track
 
 if TYPE_CHECKING:
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from smartscope.core.actions import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,7 +78,7 @@ class Observation:
     channel: str | None = None
     shape: tuple[int, int] = (0, 0)
     state: HardwareState = field(default_factory=HardwareState)
-    pixel_map: PixelMap = PixelMap(((1.0, 0.0), (0.0, 1.0)), (0.0, 0.0))
+    pixel_map: PixelMap = UNCALIBRATED
     moving: bool = False
     detections: Detections = field(default_factory=Detections)
     tracks: tuple[Track, ...] = ()
