@@ -77,6 +77,10 @@ class Frame:
         The stage moved during the exposure; such frames are marked, not linked.
     planned_s : float or None
         Due time of the planned event, seconds since the start of the run.
+    group : tuple
+        Frames with equal `view` and `group` belong together over c and z.
+    last_of_group : bool
+        No further frame of this group is planned.
     """
 
     frame_id: int
@@ -95,6 +99,8 @@ class Frame:
     mixed: bool = False
     moving: bool = False
     planned_s: float | None = None
+    group: tuple[str | int, ...] = ()
+    last_of_group: bool = True
 
     @property
     def shape(self) -> tuple[int, int]:
