@@ -1,0 +1,245 @@
+"""Carries out granted actions: deadline, safety, then as this kind of run does it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from smartscope.core import (
+    NS_PER_MS,
+    Acquire,
+    Action,
+    HardwareError,
+    Mark,
+    MoveFocus,
+    MoveStage,
+    Nothing,
+    Outcome,
+    Pause,
+    Roi,
+    SetExposure,
+    SetInterval,
+    SetPower,
+    SetProperty,
+    SetRoi,
+    ShiftPosition,
+    Stop,
+    SwitchObjective,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from smartscope.control._lights import LightPlan
+    from smartscope.control._schedule import Schedule
+    from smartscope.core import Clock, Request
+    from smartscope.rig import Command, Rig
+
+    Handler = Callable[[Request, Any], Outcome]
+
+
+def outcome_of(request: Request, status: str, message: str = "") -> Outcome:
+    """Return an outcome of `request`."""
+    return Outcome(
+        action_id=request.action_id,
+        policy=request.policy,
+        status=status,
+        message=message,
+    )
+
+
+class Actor:
+    """Turns one granted request into its outcome. Called from one thread.
+
+    Parameters
+    ----------
+    handlers : action type -> function
+        What this setting can do; an action without a handler is rejected.
+    check : function
+        Safety: None, or the sentence why the request is refused.
+    shadow : bool
+        Check everything but act on nothing; outcomes say ``shadow``.
+    without : str
+        Status of an action that has no handler here: ``rejected``, or ``replay`` where
+        pixels are recorded and nothing can be done about them.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[type[Action], Handler],
+        *,
+        clock: Clock,
+        check: Callable[[Request], str | None],
+        shadow: bool = False,
+        without: str = "rejected",
+    ) -> None:
+        self._handlers = dict(handlers)
+        self._clock = clock
+        self._check = check
+        self._shadow = shadow
+        self._without = without
+
+    def act(self, request: Request) -> Outcome:
+        """Check and carry out; hardware failures become a ``failed`` outcome."""
+        action = request.action
+        if isinstance(action, Nothing | Mark):
+            return outcome_of(request, "noted")
+        checked = self._clock.now_ns()
+        if action.deadline_ms is not None:
+            age_ms = (checked - request.t_decided_ns) / NS_PER_MS
+            if age_ms > action.deadline_ms:
+                return outcome_of(
+                    request,
+                    "expired",
+                    f"{age_ms:.0f} ms old, allowed were {action.deadline_ms:g} ms",
+                )
+        if refused := self._check(request):
+            return outcome_of(request, "rejected", refused)
+        if self._shadow:
+            return outcome_of(request, "shadow")
+        handler = self._handlers.get(type(action))
+        if handler is None:
+            return outcome_of(
+                request,
+                self._without,
+                f"{type(action).__name__} is not possible in this kind of run",
+            )
+        try:
+            outcome = handler(request, action)
+        except HardwareError as error:
+            outcome = outcome_of(request, "failed", str(error))
+        return replace(outcome, t_ns={"checked": checked, **outcome.t_ns})
+
+
+class LiveActions:
+    """Actions that become one hardware command at once, read back before they count."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+
+    def handlers(self) -> dict[type[Action], Handler]:
+        """Handlers of the actions this class carries out."""
+        return {
+            MoveStage: self.move_stage,
+            MoveFocus: self.move_focus,
+            SetProperty: self.set_property,
+            SwitchObjective: self.switch_objective,
+        }
+
+    def move_stage(self, request: Request, action: MoveStage) -> Outcome:
+        """Move the stage to an absolute place."""
+        return self.finish(
+            request, self._rig.actuator.move_stage(action.x_um, action.y_um)
+        )
+
+    def move_focus(self, request: Request, action: MoveFocus) -> Outcome:
+        """Move the focus to an absolute height."""
+        return self.finish(request, self._rig.actuator.move_focus(action.z_um))
+
+    def set_property(self, request: Request, action: SetProperty) -> Outcome:
+        """Set a device property."""
+        command = self._rig.actuator.set_property(
+            action.device, action.property, action.value
+        )
+        return self.finish(request, command)
+
+    def switch_objective(self, request: Request, action: SwitchObjective) -> Outcome:
+        """Turn in another objective."""
+        return self.finish(
+            request, self._rig.actuator.switch_objective(action.objective)
+        )
+
+    def finish(self, request: Request, command: Command) -> Outcome:
+        """Wait for the command, read it back, and say what came of it."""
+        applied = self._rig.clock.now_ns()
+        self._rig.actuator.settle(command)
+        return replace(
+            outcome_of(request, "applied"),
+            readback=dict(command.readback),
+            t_ns={"applied": applied, "verified": self._rig.clock.now_ns()},
+            command=command.number,
+        )
+
+
+class PlanActions:
+    """Actions that amend the schedule of a plan; hardware follows at the next event."""
+
+    def __init__(self, schedule: Schedule, lights: LightPlan) -> None:
+        self._schedule = schedule
+        self._lights = lights
+
+    def handlers(self) -> dict[type[Action], Handler]:
+        """Handlers of the actions this class carries out."""
+        return {
+            SetInterval: self._interval,
+            Acquire: self._acquire,
+            ShiftPosition: self._shift,
+            SetPower: self._power,
+            SetExposure: self._exposure,
+            SetRoi: self._roi,
+            Pause: self._pause,
+            Stop: self._stop,
+        }
+
+    def _interval(self, request: Request, action: SetInterval) -> Outcome:
+        self._schedule.set_interval(
+            request.view.position, action.interval_s, request.action_id
+        )
+        return outcome_of(request, "scheduled")
+
+    def _acquire(self, request: Request, action: Acquire) -> Outcome:
+        try:
+            frames = self._schedule.insert_burst(
+                request.view.position,
+                frames=action.frames,
+                interval_s=action.interval_s,
+                channel=action.channel,
+                exposure_ms=action.exposure_ms,
+                z_offsets_um=action.z_offsets_um,
+                cause=request.action_id,
+                priority=action.priority,
+            )
+        except LookupError as error:
+            return outcome_of(request, "rejected", str(error))
+        return outcome_of(request, "scheduled", f"{frames} frames")
+
+    def _shift(self, request: Request, action: ShiftPosition) -> Outcome:
+        x, y, z = self._schedule.shift(
+            request.view.position, action.dx_um, action.dy_um, action.dz_um
+        )
+        return replace(
+            outcome_of(request, "scheduled"),
+            readback={"offset_x_um": x, "offset_y_um": y, "offset_z_um": z},
+        )
+
+    def _power(self, request: Request, action: SetPower) -> Outcome:
+        if not self._lights.uses(action.line):
+            return outcome_of(
+                request, "rejected", f"no channel uses light line {action.line}"
+            )
+        self._lights.amend(action.line, action.power_percent)
+        return outcome_of(request, "scheduled")
+
+    def _exposure(self, request: Request, action: SetExposure) -> Outcome:
+        self._schedule.set_exposure(action.channel, action.exposure_ms)
+        return outcome_of(request, "scheduled")
+
+    def _roi(self, request: Request, action: SetRoi) -> Outcome:
+        self._schedule.set_roi(roi_of(action))
+        return outcome_of(request, "scheduled")
+
+    def _pause(self, request: Request, action: Pause) -> Outcome:
+        self._schedule.pause()
+        return outcome_of(request, "scheduled")
+
+    def _stop(self, request: Request, action: Stop) -> Outcome:
+        self._schedule.stop()
+        return outcome_of(request, "scheduled")
+
+
+def roi_of(action: SetRoi) -> Roi | None:
+    """Region a `SetRoi` asks for, None for the full chip."""
+    x, y, w, h = action.x_px, action.y_px, action.width_px, action.height_px
+    if x is None or y is None or w is None or h is None:
+        return None
+    return Roi(x, y, w, h)

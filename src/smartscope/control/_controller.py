@@ -1,0 +1,205 @@
+"""From a published frame to outcomes: see, decide, arbitrate, act, record."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from smartscope.control._arbiter import arbitrate
+from smartscope.core import (
+    NS_PER_S,
+    HardwareError,
+    Nothing,
+    Outcome,
+    PolicyError,
+    SmartscopeError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from smartscope.config import Errors
+    from smartscope.control._actor import Actor
+    from smartscope.control._host import PolicyHost
+    from smartscope.control._inbox import Inbox
+    from smartscope.control._monitor import Monitor
+    from smartscope.core import Clock, Decision, Frame, Observation, Request
+    from smartscope.vision import Pipeline
+
+
+class Records(Protocol):
+    """What the controller needs of the record; `smartscope.record.RunWriter` has it."""
+
+    def note(self, kind: str, data: Mapping[str, Any]) -> int:
+        """Journal an entry of any kind."""
+        ...
+
+    def observation(self, seen: Observation) -> int:
+        """Journal what vision saw."""
+        ...
+
+    def decision(self, decision: Decision) -> int:
+        """Journal what a policy answered."""
+        ...
+
+    def outcome(self, outcome: Outcome) -> int:
+        """Journal what became of an action."""
+        ...
+
+    def labels(self, frame_ids: Sequence[int], labels: NDArray[np.int32]) -> None:
+        """Keep the label image made from these frames."""
+        ...
+
+
+class RunState:
+    """Why a run has to end: the first failure wins. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.failure: BaseException | None = None
+        self.interlocks: tuple[str, ...] = ()
+        self.on_failure: Callable[[], None] = lambda: None
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the first failure and call `on_failure`."""
+        with self._lock:
+            if self.failure is not None:
+                return
+            self.failure = error
+        self.on_failure()
+
+
+class Controller:
+    """Runs on a thread of its own (or inline, for a replay); owns vision and policies.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+    host : PolicyHost
+    actor : Actor
+    records : Records
+    clock : Clock
+    errors : Errors
+        What a failing policy or stage does to the run.
+    priorities : policy name -> int
+    state : RunState
+    monitor : Monitor
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        host: PolicyHost,
+        actor: Actor,
+        records: Records,
+        clock: Clock,
+        errors: Errors,
+        priorities: Mapping[str, int],
+        state: RunState,
+        monitor: Monitor,
+    ) -> None:
+        self._pipeline = pipeline
+        self._host = host
+        self._actor = actor
+        self._records = records
+        self._clock = clock
+        self._errors = errors
+        self._priorities = priorities
+        self._state = state
+        self._monitor = monitor
+        self._arrived: list[Outcome] = []
+        self._start_ns = 0
+        self._thread: threading.Thread | None = None
+
+    def start(self, start_ns: int, inbox: Inbox | None = None) -> None:
+        """Set the zero of run time and, with an inbox, serve it on a thread."""
+        self._start_ns = start_ns
+        if inbox is not None:
+            self._thread = threading.Thread(
+                target=self._serve, args=(inbox,), name="smartscope-controller"
+            )
+            self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the thread; the inbox must be closed first."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def handle(self, frame: Frame, skipped: int = 0) -> None:
+        """Take one frame all the way; failures end the run as the experiment says."""
+        seen = self._see(frame)
+        if seen is None:
+            return
+        seen = self._host.number(
+            replace(
+                seen,
+                outcomes=tuple(self._arrived),
+                interlocks=self._state.interlocks,
+                skipped=skipped,
+            )
+        )
+        self._arrived.clear()
+        self._records.observation(seen)
+        if seen.pictures.labels is not None:
+            self._records.labels(seen.frame_ids, seen.pictures.labels)
+        decisions = self._host.decide(seen, self._clock.now_ns)
+        self._monitor.observed(seen, frame)
+        for decision in decisions:
+            self._records.decision(decision)
+            self._monitor.decided(decision, seen.t_s)
+        self._complain(decisions)
+        self._act([r for d in decisions for r in d.requests], frame)
+
+    def _serve(self, inbox: Inbox) -> None:
+        try:
+            while (item := inbox.get()) is not None:
+                if self._state.failure is None:
+                    self.handle(*item)
+        except BaseException as error:  # handed to the run thread, which raises it
+            self._state.fail(error)
+
+    def _see(self, frame: Frame) -> Observation | None:
+        t_s = (frame.t_exposed_ns - self._start_ns) / NS_PER_S
+        try:
+            return self._pipeline.see(frame, t_s)
+        except SmartscopeError as error:
+            self._fault("vision", str(error))
+            if self._errors.vision == "stop":
+                self._state.fail(error)
+            return None
+
+    def _complain(self, decisions: tuple[Decision, ...]) -> None:
+        for decision in decisions:
+            if decision.error:
+                text = f"policy {decision.policy} failed: {decision.error}"
+                self._fault("policy", text)
+                if self._errors.policy == "stop":
+                    self._state.fail(PolicyError(text))
+
+    def _act(self, requests: list[Request], frame: Frame) -> None:
+        verdict = arbitrate(requests, self._priorities)
+        for outcome in verdict.outcomes:
+            self._arrive(outcome, frame)
+        for request in verdict.granted:
+            outcome = self._actor.act(request)
+            if isinstance(request.action, Nothing):
+                continue  # the decision line says all there is to say
+            self._arrive(outcome, frame)
+            if outcome.status == "failed":
+                self._fault("hardware", outcome.message)
+                if self._errors.hardware == "stop":
+                    self._state.fail(HardwareError(outcome.message))
+
+    def _arrive(self, outcome: Outcome, frame: Frame) -> None:
+        self._arrived.append(outcome)
+        self._records.outcome(outcome)
+        self._monitor.acted(outcome, frame)
+
+    def _fault(self, where: str, message: str) -> None:
+        self._records.note("fault", {"where": where, "message": message})
+        self._monitor.fault(message)

@@ -1,0 +1,87 @@
+"""Planned events: the baseline read lazily from a useq sequence, and reactions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from useq import MDAEvent
+
+_GATHERED_AXES = ("c", "z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One event to be acquired, and why.
+
+    Attributes
+    ----------
+    event : useq.MDAEvent
+        As planned; offsets and overrides are added when it is released.
+    role : str
+        ``baseline`` or ``reaction``.
+    cause : str
+        ``plan`` or the id of the action that asked for it.
+    position : int
+        Number of the field (stage position x grid cell), counted from 0.
+    group, last_of_group
+        See `smartscope.core.Frame`.
+    due_s : float or None
+        Seconds after the event timer's zero; None is "right after the one before".
+    """
+
+    event: MDAEvent
+    role: str = "baseline"
+    cause: str = "plan"
+    position: int = 0
+    group: tuple[str | int, ...] = ()
+    last_of_group: bool = True
+    due_s: float | None = None
+
+
+class Fields:
+    """Numbers the fields of a plan: one per stage position and grid cell."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[int, int], int] = {}
+        self._names: dict[int, str] = {}
+
+    def number(self, event: MDAEvent) -> int:
+        """Number of the field an event images, given in order of first sight."""
+        key = (event.index.get("p", 0), event.index.get("g", 0))
+        number = self._numbers.setdefault(key, len(self._numbers))
+        if event.pos_name:
+            self._names.setdefault(number, event.pos_name)
+        return number
+
+    def name(self, number: int) -> str:
+        """Name of a field as the plan gives it, else ``p0``, ``p1``..."""
+        return self._names.get(number, f"p{number}")
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+
+def read_baseline(events: Iterable[MDAEvent], fields: Fields) -> Iterator[Planned]:
+    """Turn useq events into planned ones, lazily, with their group over c and z."""
+    upcoming = iter(events)
+    event = next(upcoming, None)
+    while event is not None:
+        following = next(upcoming, None)
+        group = _group(event)
+        yield Planned(
+            event=event,
+            position=fields.number(event),
+            group=group,
+            last_of_group=following is None or _group(following) != group,
+            due_s=event.min_start_time,
+        )
+        event = following
+
+
+def _group(event: MDAEvent) -> tuple[str | int, ...]:
+    axes = sorted((a, i) for a, i in event.index.items() if a not in _GATHERED_AXES)
+    return ("plan", *(part for axis in axes for part in axis))

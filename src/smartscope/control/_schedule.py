@@ -1,0 +1,500 @@
+"""The iterator that feeds the engine: due times, reactions, pause, stop, cancel.
+
+The baseline keeps its own due times and count. Reactions come in two forms: *bursts*
+go before everything that is due, and a *series* films a field at an interval of its
+own until it is withdrawn. When a baseline frame of the same field is taken, the
+series counts its interval from there, so that no field is lit twice for one sight.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from useq import MDAEvent
+
+from smartscope.control._planned import Fields, Planned, read_baseline
+from smartscope.core import NS_PER_S, Roi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from smartscope.config import ScheduleConfig
+    from smartscope.core import Clock
+
+Offset = tuple[float, float, float]
+_POLL_WALL_S = 0.02
+
+
+@dataclass(slots=True)
+class _Series:
+    interval_ns: int
+    cause: str
+    next_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A planned event on its way to the engine, with everything added.
+
+    Attributes
+    ----------
+    planned : Planned
+    event : MDAEvent
+        With offset, exposure and ROI amended and no start time of its own: it is
+        due now.
+    steps : tuple of Planned
+        The parts of a hardware-sequenced burst; empty for a single event.
+    due_s : float or None
+        When it was due, seconds since the start of the run.
+    late_s : float
+        How much later than due it was released.
+    """
+
+    planned: Planned
+    event: MDAEvent
+    steps: tuple[Planned, ...] = ()
+    due_s: float | None = None
+    late_s: float = 0.0
+
+
+class Schedule:
+    """Iterator of `MDAEvent` for one plan. Methods are thread-safe.
+
+    Parameters
+    ----------
+    events : iterable of MDAEvent
+        The baseline, usually a `useq.MDASequence`.
+    clock : Clock
+    config : ScheduleConfig
+    home : (x_um, y_um, z_um), each may be None
+        Where the rig stands at the start: the base of offsets of events that name
+        no position.
+    """
+
+    def __init__(
+        self,
+        events: Iterable[MDAEvent],
+        *,
+        clock: Clock,
+        config: ScheduleConfig,
+        home: tuple[float | None, float | None, float | None],
+    ) -> None:
+        self.fields = Fields()
+        self.released: Released | None = None
+        self.paused = False
+        self._clock = clock
+        self._config = config
+        self._home = home
+        self._baseline = read_baseline(events, self.fields)
+        self._head = next(self._baseline, None)
+        self._head_since_ns = clock.now_ns()
+        self._start_ns = self._timer_ns = clock.now_ns()
+        self._bursts: list[tuple[int, int, int, Planned, tuple[Planned, ...]]] = []
+        self._series: dict[int, _Series] = {}
+        self._queue: list[Planned] = []
+        self._last_group: dict[int, list[Planned]] = {}
+        self._offsets: dict[int, Offset] = defaultdict(lambda: (0.0, 0.0, 0.0))
+        # Once a reaction has moved the stage or the focus, events that name no place
+        # of their own must say where they belong, or they would stay where it went.
+        self._explicit_xy = self._explicit_z = False
+        self._exposure_ms: dict[str, float] = {}
+        self._roi: Roi | Literal["full"] | None = None
+        self._pushed = 0
+        self._reactions = 0
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._superseding: tuple[str | int, ...] | None = None
+        self.superseded = 0
+        # Set by whoever runs the schedule.
+        self.wait_decided: Callable[[], bool] = lambda: True
+        self.runner_phase: Callable[[], str] = lambda: "waiting"
+        self.on_superseded: Callable[[Planned, float], None] = lambda planned, late: (
+            None
+        )
+        self.on_pause: Callable[[bool], None] = lambda paused: None
+        self.merge: Callable[[list[MDAEvent]], MDAEvent | None] = lambda events: None
+
+    # ---------------------------------------------------------------- reactions
+
+    def start(self, t_ns: int) -> None:
+        """Set the zero of all due times."""
+        with self._lock:
+            self._start_ns = self._timer_ns = self._head_since_ns = t_ns
+
+    def set_interval(self, position: int, interval_s: float | None, cause: str) -> None:
+        """Film `position` every `interval_s` from its last frame on; None ends it."""
+        with self._lock:
+            if interval_s is None:
+                self._series.pop(position, None)
+                self._queue = [p for p in self._queue if p.position != position]
+            else:
+                step = int(interval_s * NS_PER_S)
+                self._series[position] = _Series(
+                    step, cause, self._clock.now_ns() + step
+                )
+        self._wake.set()
+
+    def interval_s(self, position: int) -> float | None:
+        """Interval of the series that films this field now, or None."""
+        with self._lock:
+            series = self._series.get(position)
+            return series.interval_ns / NS_PER_S if series else None
+
+    def insert_burst(
+        self,
+        position: int,
+        *,
+        frames: int,
+        interval_s: float,
+        channel: str | None,
+        exposure_ms: float | None,
+        z_offsets_um: tuple[float, ...],
+        cause: str,
+        priority: int,
+    ) -> int:
+        """Take a burst before the baseline goes on; returns how many frames.
+
+        Raises
+        ------
+        LookupError
+            If nothing was acquired at `position` yet, so nothing says how.
+        """
+        with self._lock:
+            template = self._template(position, channel)
+            planes: tuple[float | None, ...] = z_offsets_um or (None,)
+            self._explicit_z |= bool(z_offsets_um)
+            points = [
+                self._step(
+                    template,
+                    {"channel": channel, "exposure": exposure_ms, "dz_um": dz_um},
+                    group=("burst", cause, k),
+                    last=dz_um == planes[-1],
+                )
+                for k in range(frames)
+                for dz_um in planes
+            ]
+            merged = None
+            if interval_s == 0 and len(points) > 1:
+                # Merged last thing before it runs would be better for the offset, but
+                # a sequence is loaded whole: an offset asked for later comes too late.
+                merged = self.merge([self._amended(p) for p in points])
+            now = self._clock.now_ns()
+            if merged is not None:
+                whole = replace(points[0], event=merged)
+                self._push(now, priority, whole, tuple(points))
+            else:
+                for i, planned in enumerate(points):
+                    due = now + int(interval_s * NS_PER_S) * (i // len(planes))
+                    self._push(due, priority, planned, ())
+        self._wake.set()
+        return len(points)
+
+    def shift(self, position: int, dx_um: float, dy_um: float, dz_um: float) -> Offset:
+        """Amend the offset of a field; returns the new one."""
+        with self._lock:
+            self._explicit_xy |= bool(dx_um or dy_um)
+            self._explicit_z |= bool(dz_um)
+            x, y, z = self._offsets[position]
+            self._offsets[position] = (x + dx_um, y + dy_um, z + dz_um)
+            return self._offsets[position]
+
+    def offset(self, position: int) -> Offset:
+        """Offset added to every planned position of a field, um."""
+        with self._lock:
+            return self._offsets[position]
+
+    def target(self, position: int) -> tuple[float | None, float | None, float | None]:
+        """Where the next frame of a field will be taken, offset included, um."""
+        with self._lock:
+            group = self._last_group.get(position)
+            event = group[0].event if group else None
+            base = (
+                self._base(0, event.x_pos if event else None),
+                self._base(1, event.y_pos if event else None),
+                self._base(2, event.z_pos if event else None),
+            )
+            x, y, z = (
+                None if b is None else b + o
+                for b, o in zip(base, self._offsets[position], strict=True)
+            )
+            return x, y, z
+
+    def set_exposure(self, channel: str | None, exposure_ms: float) -> None:
+        """Use this exposure from now on in `channel` (None: in every one)."""
+        with self._lock:
+            if channel is None:
+                self._exposure_ms.clear()
+            self._exposure_ms[channel or "*"] = exposure_ms
+
+    def set_roi(self, roi: Roi | None) -> None:
+        """Read out this region from the next event on; None is the full chip."""
+        with self._lock:
+            self._roi = roi or "full"
+
+    # -------------------------------------------------------------- run control
+
+    def stop(self) -> None:
+        """End after the present event, in order."""
+        self._stopping = True
+        self._wake.set()
+
+    def pause(self, paused: bool = True) -> None:
+        """Hold back events; due times move by the time spent paused."""
+        self.paused = paused
+        self._wake.set()
+
+    # ----------------------------------------------------------------- iterator
+
+    def __iter__(self) -> Schedule:
+        return self
+
+    def __next__(self) -> MDAEvent:
+        while True:
+            if self._stopping:
+                raise StopIteration
+            phase = self.runner_phase()
+            if phase == "finishing":
+                # The runner was cancelled from outside. Ending the iteration would
+                # make it report "completed"; one more event lets it see the cancel.
+                return MDAEvent()
+            if not self.wait_decided():
+                continue
+            if self.paused or phase == "paused":
+                self._sit_out_pause()
+                continue
+            self._wake.clear()
+            with self._lock:
+                released = self._pick(self._clock.now_ns())
+            if isinstance(released, Released):
+                self.released = released
+                return released.event
+            if released is None:
+                raise StopIteration
+            self._wait(released)
+
+    def _sit_out_pause(self) -> None:
+        began = self._clock.now_ns()
+        self.on_pause(True)
+        while (self.paused or self.runner_phase() == "paused") and not self._stopping:
+            time.sleep(_POLL_WALL_S)
+        with self._lock:
+            lost = self._clock.now_ns() - began
+            self._timer_ns += lost
+            for series in self._series.values():
+                series.next_ns += lost
+            self._bursts = [(d + lost, *rest) for d, *rest in self._bursts]  # type: ignore[misc]
+        self.on_pause(False)
+
+    def _wait(self, until_ns: int) -> None:
+        speed = getattr(self._clock, "speed", 1.0)
+        if self._clock.kind != "virtual":
+            # In steps, because a cancel from outside wakes nobody.
+            step = int(_POLL_WALL_S * speed * NS_PER_S)
+            until_ns = min(until_ns, self._clock.now_ns() + step)
+        self._clock.wait_until(until_ns, self._wake)
+
+    def _pick(self, now: int) -> Released | int | None:
+        """What is due now, else the time to wait until, else None at the end."""
+        self._drop_superseded(now)
+        if self._queue:
+            return self._release(self._queue.pop(0), now, now)
+        if self._bursts and self._bursts[0][0] <= now:
+            due, _, _, planned, steps = heapq.heappop(self._bursts)
+            return self._release(planned, now, due, steps)
+        if self._head is None and not self._bursts:
+            return None
+        head_ns = self._head_due_ns()
+        position, series_ns = self._next_series()
+        if self._head is not None and self._head_ready(now, head_ns, series_ns):
+            return self._release_head(now, head_ns)
+        if series_ns is not None and series_ns <= now:
+            self._queue = self._series_group(position, now)
+            return self._release(self._queue.pop(0), now, series_ns)
+        waits = [t for t in (head_ns, series_ns) if t is not None]
+        if self._bursts:
+            waits.append(self._bursts[0][0])
+        return min(waits)
+
+    def _head_ready(self, now: int, head_ns: int | None, series_ns: int | None) -> bool:
+        if head_ns is None:
+            # An undated baseline takes what time the series leaves.
+            return series_ns is None or series_ns > now
+        return head_ns <= now and (series_ns is None or head_ns <= series_ns)
+
+    def _head_due_ns(self) -> int | None:
+        if self._head is None or self._head.due_s is None:
+            return None
+        if self._head.event.reset_event_timer:
+            return self._clock.now_ns()
+        return self._timer_ns + int(self._head.due_s * NS_PER_S)
+
+    def _next_series(self) -> tuple[int, int | None]:
+        if not self._series or self._head is None:
+            return -1, None
+        position = min(self._series, key=lambda p: (self._series[p].next_ns, p))
+        return position, self._series[position].next_ns
+
+    def _series_group(self, position: int, now: int) -> list[Planned]:
+        series = self._series[position]
+        series.next_ns = max(series.next_ns + series.interval_ns, now)
+        self._reactions += 1
+        number = self._reactions
+        return [
+            replace(
+                planned,
+                event=_reindexed(planned.event, number),
+                role="reaction",
+                cause=series.cause,
+                group=("reaction", number),
+                due_s=None,
+            )
+            for planned in self._last_group[position]
+        ]
+
+    def _release_head(self, now: int, head_ns: int | None) -> Released:
+        planned = self._head
+        if planned is None:
+            raise RuntimeError("the baseline is exhausted")
+        if planned.event.reset_event_timer:
+            self._timer_ns = now
+        self._advance_head()
+        last = self._last_group.get(planned.position)
+        if last is None or last[0].group != planned.group:
+            self._last_group[planned.position] = [planned]
+        else:
+            last.append(planned)
+        if series := self._series.get(planned.position):
+            series.next_ns = now + series.interval_ns
+        return self._release(planned, now, head_ns)
+
+    def _advance_head(self) -> None:
+        self._head = next(self._baseline, None)
+        self._head_since_ns = self._clock.now_ns()
+
+    def _drop_superseded(self, now: int) -> None:
+        if self._config.late != "supersede":
+            return
+        late_ns = int(self._config.late_after_s * NS_PER_S)
+        while self._head is not None:
+            begun = self._last_group.get(self._head.position)
+            if begun and begun[0].group == self._head.group:
+                return  # a group once begun is finished
+            due = self._head_due_ns()
+            dropping = self._superseding == self._head.group
+            if not dropping and (due is None or now - due <= late_ns):
+                return
+            self._superseding = self._head.group
+            self.superseded += 1
+            self.on_superseded(self._head, (now - (due or now)) / NS_PER_S)
+            self._advance_head()
+
+    def _release(
+        self,
+        planned: Planned,
+        now: int,
+        due_ns: int | None,
+        steps: tuple[Planned, ...] = (),
+    ) -> Released:
+        event = planned.event if steps else self._amended(planned)
+        return Released(
+            planned,
+            event,
+            steps,
+            None if due_ns is None else (due_ns - self._start_ns) / NS_PER_S,
+            max(0.0, (now - (now if due_ns is None else due_ns)) / NS_PER_S),
+        )
+
+    # ------------------------------------------------------------------ amending
+
+    def _amended(self, planned: Planned) -> MDAEvent:
+        event, offset = planned.event, self._offsets[planned.position]
+        update: dict[str, Any] = {"min_start_time": None}
+        if self._explicit_xy:
+            update["x_pos"] = _plus(self._base(0, event.x_pos), offset[0])
+            update["y_pos"] = _plus(self._base(1, event.y_pos), offset[1])
+        if self._explicit_z:
+            update["z_pos"] = _plus(self._base(2, event.z_pos), offset[2])
+        channel = event.channel.config if event.channel else "*"
+        exposure = self._exposure_ms.get(channel, self._exposure_ms.get("*"))
+        if exposure is not None and planned.group[0] != "burst":
+            update["exposure"] = exposure
+        update["metadata"] = {
+            **event.metadata,
+            "smartscope": {"role": planned.role, "cause": planned.cause},
+        }
+        return event.model_copy(update=update)
+
+    @property
+    def roi(self) -> Roi | Literal["full"] | None:
+        """Region asked for by a reaction: a `Roi`, ``full``, or None (as planned)."""
+        return self._roi
+
+    def _base(self, axis: int, planned: float | None) -> float | None:
+        return self._home[axis] if planned is None else planned
+
+    def _template(self, position: int, channel: str | None) -> Planned:
+        group = self._last_group.get(position)
+        if not group:
+            raise LookupError(f"nothing was acquired at field {position} yet")
+        for planned in group:
+            if planned.event.channel and planned.event.channel.config == channel:
+                return planned
+        return group[0]
+
+    def _step(
+        self,
+        template: Planned,
+        wanted: dict[str, Any],
+        *,
+        group: tuple[str | int, ...],
+        last: bool,
+    ) -> Planned:
+        self._reactions += 1
+        event = _reindexed(template.event, self._reactions)
+        update: dict[str, Any] = {}
+        if wanted["channel"] is not None and event.channel is not None:
+            update["channel"] = event.channel.model_copy(
+                update={"config": wanted["channel"]}
+            )
+        if wanted["exposure"] is not None:
+            update["exposure"] = wanted["exposure"]
+        if wanted["dz_um"] is not None:
+            update["z_pos"] = _plus(self._base(2, event.z_pos), wanted["dz_um"])
+        return replace(
+            template,
+            event=event.model_copy(update=update),
+            role="reaction",
+            cause=str(group[1]),
+            group=group,
+            last_of_group=last,
+            due_s=None,
+        )
+
+    def _push(
+        self, due: int, priority: int, planned: Planned, steps: tuple[Planned, ...]
+    ) -> None:
+        # The running number keeps the order of equals and spares comparing events.
+        self._pushed += 1
+        heapq.heappush(self._bursts, (due, -priority, self._pushed, planned, steps))
+
+
+def _plus(base: float | None, offset: float) -> float | None:
+    return None if base is None else base + offset
+
+
+def _reindexed(event: MDAEvent, number: int) -> MDAEvent:
+    """A copy under its own axis ``r``: reactions have no place in the plan's grid."""
+    kept = {axis: i for axis, i in event.index.items() if axis != "t"}
+    return event.model_copy(
+        update={
+            "index": {**kept, "r": number},
+            "min_start_time": None,
+            "reset_event_timer": False,
+        }
+    )

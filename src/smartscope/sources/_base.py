@@ -1,0 +1,80 @@
+"""What every source of frames gives, whoever makes the pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """One exposure as it came out of a source.
+
+    Attributes
+    ----------
+    pixels : ndarray, (y, x), u8 or u16, read-only
+    t_exposed_ns : int
+        Estimated start of the exposure, run clock.
+    exposed_uncertainty_ns : int
+        The start lies within plus or minus this.
+    t_end_ns : int
+        Estimated end of the exposure.
+    t_received_ns : int
+        When the pixels were ours.
+    image_number : int or None
+        The camera's own counter in a burst or stream; gaps are lost frames.
+    """
+
+    pixels: NDArray[np.uint16]
+    t_exposed_ns: int
+    t_end_ns: int
+    t_received_ns: int
+    exposed_uncertainty_ns: int = 0
+    image_number: int | None = None
+
+
+class Source(Protocol):
+    """Turns one request into shots; called by the engine on the acquisition thread.
+
+    A source exposes; it moves nothing, and it opens no shutter: the engine has set
+    the hardware before it asks.
+    """
+
+    sequences_focus: bool
+    """Whether `burst` follows a focus sequence loaded into the hardware."""
+
+    def geometry(self) -> tuple[tuple[int, int], str]:
+        """``(height, width)`` of a frame now, and its dtype name."""
+        ...
+
+    def snap(self, exposure_ms: float) -> Shot:
+        """Expose once and return the shot.
+
+        Raises
+        ------
+        HardwareError
+            If no image could be had; never returns a stale one.
+        """
+        ...
+
+    def burst(
+        self, frames: int, exposure_ms: float, stopped: Callable[[], bool]
+    ) -> Iterator[Shot]:
+        """Expose `frames` times as fast as the camera goes.
+
+        Raises
+        ------
+        HardwareError, StreamError
+            If the camera stops early or a frame was lost.
+        """
+        ...
+
+    def stream(self, exposure_ms: float, stopped: Callable[[], bool]) -> Iterator[Shot]:
+        """Expose continuously until `stopped`; raises as `burst`, losses excepted."""
+        ...

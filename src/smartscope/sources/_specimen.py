@@ -1,0 +1,85 @@
+"""Frames of a living synthetic sample, looked at through the rig's demo devices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartscope.core import NS_PER_MS
+from smartscope.sources._base import Shot
+from smartscope.specimen import SpecimenView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from smartscope.rig import Rig
+    from smartscope.specimen import Specimen
+
+
+class SpecimenSource:
+    """Exposes the specimen for as long as the camera would, on the run's clock.
+
+    What is seen depends on what the devices did during the exposure (`DeviceHistory`),
+    never on what the frame claims about them.
+    """
+
+    sequences_focus = False
+
+    def __init__(self, rig: Rig, specimen: Specimen) -> None:
+        self._rig = rig
+        self._specimen = specimen
+        self._clock = rig.clock
+
+    def geometry(self) -> tuple[tuple[int, int], str]:
+        """``(height, width)`` of a frame now, and its dtype name."""
+        return self._view().shape, "uint16"
+
+    def snap(self, exposure_ms: float) -> Shot:
+        """Expose once; see `Source.snap`."""
+        return self._expose(exposure_ms, None)
+
+    def burst(
+        self, frames: int, exposure_ms: float, stopped: Callable[[], bool]
+    ) -> Iterator[Shot]:
+        """Expose `frames` times back to back; see `Source.burst`."""
+        for number in range(frames):
+            if stopped():
+                return
+            yield self._expose(exposure_ms, number)
+
+    def stream(self, exposure_ms: float, stopped: Callable[[], bool]) -> Iterator[Shot]:
+        """Expose back to back until stopped; see `Source.stream`."""
+        number = 0
+        while not stopped():
+            yield self._expose(exposure_ms, number)
+            number += 1
+
+    def _expose(self, exposure_ms: float, number: int | None) -> Shot:
+        history, clock = self._rig.history, self._clock
+        start = clock.now_ns()
+        history.set("camera", start, 1.0)
+        clock.sleep_ns(int(exposure_ms * NS_PER_MS))
+        # A scaled clock oversleeps; the camera itself would not expose for longer.
+        end = start + int(exposure_ms * NS_PER_MS)
+        history.set("camera", end, 0.0)
+        pixels = self._specimen.expose(self._view(), history, start, end)
+        pixels.setflags(write=False)
+        clock.account_ns(int(self._rig.config.timing.readout_ms * NS_PER_MS))
+        return Shot(
+            pixels=pixels,
+            t_exposed_ns=start,
+            t_end_ns=end,
+            t_received_ns=clock.now_ns(),
+            image_number=number,
+        )
+
+    def _view(self) -> SpecimenView:
+        camera = self._rig.camera_geometry()
+        state = self._rig.state(self._clock.now_ns())
+        return SpecimenView(
+            sensor_shape=camera.sensor_shape,
+            roi=camera.roi,
+            binning=camera.binning,
+            orientation=camera.orientation,
+            channel=state.channel,
+            gates={name: line.gate for name, line in self._rig.config.light.items()},
+        )
