@@ -1,0 +1,1 @@
+"""Wires one run and owns its life: preflight, warm-up, run, close."""
