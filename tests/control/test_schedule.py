@@ -259,7 +259,8 @@ def test_offsets_move_the_events_to_come_of_that_field_only() -> None:
 
     drive(schedule, clock, each=react)
     assert places == [(10, 20, 1), (50, 60, 2), (13, 18, 1.5), (50, 60, 2)]
-    assert schedule.target(0) == (13, 18, 1.5)
+    assert schedule.base(0) == (10, 20, 1)
+    assert schedule.offset(0) == (3.0, -2.0, 0.5)
 
 
 def test_an_offset_of_a_plan_without_positions_starts_from_home() -> None:

@@ -1,17 +1,31 @@
-"""Experiment and rig files: YAML to validated models, unknown keys refused."""
+"""Experiment and rig files: YAML to validated models, unknown keys refused.
 
+Everything that is wrong with a file, or with what is given in Python, is one
+`smartscope.core.ConfigError`: file, line, field, and what to do about it.
+"""
+
+from smartscope.config._base import Bounds, LineName, Section, Span
+from smartscope.config._dump import dump_experiment, dump_yaml, with_absolute_paths
 from smartscope.config._experiment import (
     Errors,
     Experiment,
     PolicyUse,
     Power,
     RecordConfig,
-    RoiConfig,
     Safety,
     ScheduleConfig,
     StageUse,
-    Stream,
 )
+from smartscope.config._explain import near
+from smartscope.config._load import load_experiment, load_rig, rig_of
+from smartscope.config._paths import (
+    find_experiment,
+    find_rig,
+    resolve,
+    shipped,
+    shipped_files,
+)
+from smartscope.config._plan import RoiConfig, Stream
 from smartscope.config._rig import (
     Affine,
     Autofocus,
@@ -19,13 +33,11 @@ from smartscope.config._rig import (
     ClockConfig,
     LightLine,
     Limits,
-    LineName,
     MicroManager,
     PropertyValue,
     Recording,
     RigConfig,
     Roles,
-    Section,
     Specimen,
     StageLimits,
     Timing,
@@ -34,6 +46,7 @@ from smartscope.config._rig import (
 __all__ = [
     "Affine",
     "Autofocus",
+    "Bounds",
     "Calibration",
     "ClockConfig",
     "Errors",
@@ -53,9 +66,22 @@ __all__ = [
     "Safety",
     "ScheduleConfig",
     "Section",
+    "Span",
     "Specimen",
     "StageLimits",
     "StageUse",
     "Stream",
     "Timing",
+    "dump_experiment",
+    "dump_yaml",
+    "find_experiment",
+    "find_rig",
+    "load_experiment",
+    "load_rig",
+    "near",
+    "resolve",
+    "rig_of",
+    "shipped",
+    "shipped_files",
+    "with_absolute_paths",
 ]

@@ -3,53 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import useq
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
 
-from smartscope.config._rig import Limits, LineName, Section
+from smartscope.config._base import File, LineName, Name, Section
+from smartscope.config._explain import found, refuse
+from smartscope.config._paths import find_experiment
+from smartscope.config._plan import Stream, read_acquisition
+from smartscope.config._rig import Limits
+from smartscope.config._yaml import Problem
+from smartscope.core import ConfigError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-class RoiConfig(Section):
-    """Region read out, sensor pixels."""
+    from smartscope.config._yaml import Document
 
-    x_px: int = Field(ge=0)
-    y_px: int = Field(ge=0)
-    width_px: PositiveInt
-    height_px: PositiveInt
-
-
-class Stream(Section):
-    """Continuous acquisition, for `frames` or for `duration_s`, exactly one of them.
-
-    Attributes
-    ----------
-    channel : str or None
-        Preset of the channel group; None leaves the rig as it is.
-    group : str or None
-        Channel group; None takes the rig's role.
-    """
-
-    channel: str | None = None
-    group: str | None = None
-    exposure_ms: PositiveFloat
-    roi: RoiConfig | None = None
-    frames: PositiveInt | None = None
-    duration_s: PositiveFloat | None = None
-
-    @model_validator(mode="after")
-    def _one_end(self) -> Stream:
-        if (self.frames is None) == (self.duration_s is None):
-            raise ValueError("a stream needs exactly one of 'frames' and 'duration_s'")
-        return self
+_POLICY_KEYS = ("use", "name", "priority", "positions", "parameters")
 
 
 class Power(Section):
@@ -61,7 +41,8 @@ class Power(Section):
     @model_validator(mode="after")
     def _one_unit(self) -> Power:
         if (self.power_percent is None) == (self.power_mw is None):
-            raise ValueError("give exactly one of 'power_percent' and 'power_mw'")
+            text = "a power needs exactly one of 'power_percent' and 'power_mw'"
+            raise refuse((), text, "write one of them")
         return self
 
 
@@ -98,13 +79,49 @@ class Errors(Section):
 
 
 class StageUse(BaseModel):
-    """One vision stage: ``- segment: {method: otsu}``; keys belong to the stage."""
+    """One vision stage, written ``- segment: {method: otsu, on: {channel: FITC}}``.
 
-    model_config = ConfigDict(frozen=True)
+    Attributes
+    ----------
+    use : str
+        Name of the stage.
+    on : dict
+        What it looks at, for example ``{channel: FITC, z: max}``; a stage may take a
+        list of channels.
+    parameters : dict
+        All remaining keys: the fields of the stage.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     use: str
-    on: dict[str, str] = {}
+    on: dict[str, Name | tuple[Name, ...]] = {}
     parameters: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_written(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            return {"use": raw}
+        if not isinstance(raw, dict):
+            text = f"found {found(raw)}, expected a stage"
+            raise refuse((), text, "write '- segment: {method: otsu}'")
+        if "use" in raw:
+            if "on" in (raw.get("parameters") or ()):
+                text = "no key of a stage can be called 'on'"
+                raise refuse(("parameters", "on"), text, "give it to the stage itself")
+            return raw
+        name, *others = map(str, raw) if raw else ("segment",)
+        if others or not raw:
+            text = "a stage needs one name" if raw else "a stage without a name"
+            fix = f"indent '{others[0]}' below '{name}:'" if others else "name it"
+            raise refuse((), text, fix)
+        inner = {} if raw[name] is None else raw[name]
+        if not isinstance(inner, dict):
+            text = f"found {found(inner)}, expected the keys of the stage"
+            raise refuse((name,), text, f"write '{name}: {{key: value}}'")
+        rest = {k: v for k, v in inner.items() if k != "on"}
+        return {"use": name, "on": inner.get("on", {}), "parameters": rest}
 
 
 class PolicyUse(BaseModel):
@@ -128,10 +145,36 @@ class PolicyUse(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     use: str
-    name: str = ""
+    name: Name = ""
     priority: int = 0
-    positions: tuple[int, ...] = ()
+    positions: tuple[NonNegativeInt, ...] = ()
     parameters: dict[str, Any] = {}
+
+    @property
+    def called(self) -> str:
+        """Name in journal and report: `name`, or else `use`."""
+        return self.name or self.use
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_written(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            return {"use": raw}
+        if not isinstance(raw, dict) or "use" not in raw:
+            text = (
+                "'use' is missing" if isinstance(raw, dict) else f"found {found(raw)}"
+            )
+            fix = "write '- use: rate_switch' with the policy's fields below"
+            raise refuse((), text, fix)
+        nested = raw.get("parameters", {})
+        if not isinstance(nested, dict):
+            text = f"found {found(nested)}, expected the fields of the policy"
+            raise refuse(("parameters",), text, "write 'key: value' lines")
+        flat = {str(k): v for k, v in raw.items() if k not in _POLICY_KEYS}
+        for key in flat.keys() & nested.keys():
+            raise refuse((key,), f"'{key}' is there twice", "remove one")
+        own = {k: v for k, v in raw.items() if k in _POLICY_KEYS}
+        return {**own, "parameters": {**nested, **flat}}
 
 
 class Safety(Limits):
@@ -169,14 +212,17 @@ class RecordConfig(Section):
     min_free_mb: PositiveFloat = 200.0
 
 
-class Experiment(BaseModel):
+class Experiment(File):
     """A whole experiment, validated; `smartscope.Experiment` in Python.
+
+    Everything that is wrong is a `ConfigError`, from a file and in Python alike.
 
     Attributes
     ----------
     rig : path
         The rig file, relative to the experiment file.
     acquisition : useq.MDASequence or Stream
+        In a file: a useq plan, ``{useq: my_plan.yaml}`` or ``{stream: {...}}``.
     light : channel preset -> light line -> power
         Every channel of the plan must be named when the rig has light lines.
     vision, policies
@@ -185,15 +231,25 @@ class Experiment(BaseModel):
         Seed of everything random in vision and policies.
     source_file : path or None
         Where it was read from; other paths are relative to its folder.
+
+    Examples
+    --------
+    >>> experiment = Experiment(
+    ...     name="divisions",
+    ...     rig="demo_rig.yaml",
+    ...     acquisition={"channels": ["FITC"]},
+    ...     vision=[{"segment": {"method": "otsu"}}, "track"],
+    ...     policies=[{"use": "rate_switch", "trigger": "mitosis"}],
+    ... )
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    name: str
+    name: Name
     description: str = ""
     rig: Path
     acquisition: useq.MDASequence | Stream
-    light: dict[str, dict[LineName, Power]] = {}
+    light: dict[Name, dict[LineName, Power]] = Field(default_factory=dict)
     vision: tuple[StageUse, ...] = ()
     policies: tuple[PolicyUse, ...] = ()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -201,4 +257,37 @@ class Experiment(BaseModel):
     safety: Safety = Safety()
     record: RecordConfig = RecordConfig()
     seed: int = 0
-    source_file: Path | None = None
+
+    @classmethod
+    def _find(cls, path: str | Path) -> Path:
+        return find_experiment(path)
+
+    @classmethod
+    def _prepare(
+        cls, data: dict[str, Any], document: Document, problems: list[Problem]
+    ) -> dict[str, Any]:
+        if "acquisition" not in data:
+            _refuse_other_files(document)
+            return data
+        plan = read_acquisition(data["acquisition"], document, problems)
+        # Another plan stands in for a wrong one, so that the rest is looked at too.
+        return {**data, "acquisition": plan or Stream(exposure_ms=1.0, frames=1)}
+
+    def _between_sections(self) -> Iterator[Problem]:
+        names = [policy.called for policy in self.policies]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                text = f"two policies are called '{name}'"
+                yield Problem(("policies", i), text, "give one of them a 'name'")
+
+
+def _refuse_other_files(document: Document) -> None:
+    keys = document.data.keys()
+    if document.path is None or not keys:
+        return
+    if "micromanager" in keys or "recording" in keys:
+        problem, fix = "this is a rig file", "give the experiment file that names it"
+        raise ConfigError(problem, file=document.file, fix=fix)
+    if keys <= useq.MDASequence.model_fields.keys():
+        fix = "name it in an experiment: 'acquisition: {useq: ...}'"
+        raise ConfigError("this is a useq plan", file=document.file, fix=fix)

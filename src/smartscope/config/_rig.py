@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from pathlib import Path  # noqa: TC003  (pydantic reads the annotations)
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
 
-# YAML reads a bare 488 as a number; a light line may be written either way.
-LineName = Annotated[
-    str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)
-]
-Span = tuple[float, float]
+from smartscope.config._base import Bounds, File, LineName, Section, Span
+from smartscope.config._explain import near, refuse
+from smartscope.config._paths import find_rig
+from smartscope.config._yaml import Problem
+from smartscope.core import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smartscope.config._yaml import Document
+
 PropertyValue = tuple[str, str, str | float | int]
 Affine = tuple[tuple[float, float], tuple[float, float]]
-
-
-class Section(BaseModel):
-    """Base of every section of our files: unknown keys are refused, values frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+Capability = Literal["live", "restart", "sequenceable"]
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class MicroManager(Section):
@@ -88,29 +90,33 @@ class LightLine(Section):
 
     power: tuple[str, str]
     range: Span = (0.0, 100.0)
-    calibration: dict[str, tuple[Span, ...]] = {}
-    field_um: dict[str, Span] = {}
+    calibration: dict[str, tuple[Span, ...]] = Field(default_factory=dict)
+    field_um: dict[str, Span] = Field(default_factory=dict)
     gate: Literal["camera_ttl", "shutter", "always"] = "always"
 
     @model_validator(mode="after")
     def _rising(self) -> LightLine:
         if not self.range[1] > self.range[0]:
-            raise ValueError("range must rise: [value at 0 %, value at 100 %]")
+            text = "the range does not rise"
+            raise refuse(("range",), text, "write [value at 0 %, value at 100 %]")
         for objective, points in self.calibration.items():
             values = [p[0] for p in points]
             if len(points) < 2 or values != sorted(set(values)):
-                raise ValueError(
-                    f"calibration {objective} needs two or more points with rising "
-                    "property values"
-                )
+                text = "a calibration needs two or more points with rising values"
+                fix = "write [[property value, mW at the sample], ...]"
+                raise refuse(("calibration", objective), text, fix)
+        for objective, (width, height) in self.field_um.items():
+            if not (width > 0 and height > 0):
+                text = "the lit area is not above 0"
+                raise refuse(("field_um", objective), text, "write [width, height]")
         return self
 
 
 class StageLimits(Section):
     """Travel box of the xy stage, um."""
 
-    x: Span
-    y: Span
+    x: Bounds
+    y: Bounds
 
 
 class Limits(Section):
@@ -128,10 +134,10 @@ class Limits(Section):
     """
 
     stage_um: StageLimits | None = None
-    focus_um: Span | None = None
-    power_percent: dict[LineName, float] = {}
-    power_mw: dict[LineName, float] = {}
-    exposure_ms: Span | None = None
+    focus_um: Bounds | None = None
+    power_percent: dict[LineName, Percent] = Field(default_factory=dict)
+    power_mw: dict[LineName, NonNegativeFloat] = Field(default_factory=dict)
+    exposure_ms: Bounds | None = None
     max_lit_ms: PositiveFloat | None = None
     actions_per_s: PositiveFloat = 100.0
 
@@ -153,6 +159,15 @@ class Calibration(Section):
     pixel_um: PositiveFloat
     affine: Affine | None = None
     offset_um: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @model_validator(mode="after")
+    def _invertible(self) -> Calibration:
+        if self.affine is not None:
+            (a, b), (c, d) = self.affine
+            if abs(a * d - b * c) < 1e-12:
+                text = "the affine maps the image onto a line"
+                raise refuse(("affine",), text, "run 'smartscope calibrate'")
+        return self
 
 
 class Timing(Section):
@@ -221,40 +236,79 @@ class Recording(Section):
     view_px: tuple[PositiveInt, PositiveInt] = (256, 256)
 
 
-class RigConfig(Section):
-    """One microscope, simulated or real, or one recording."""
+class RigConfig(File):
+    """One microscope, simulated or real, or one recording.
+
+    Attributes
+    ----------
+    objective_escape_um : float or None
+        Absolute focus height at which the objective turret may turn; None turns it
+        where the focus is.
+    source_file : path or None
+        Where it was read from; other paths are relative to its folder.
+    """
 
     name: str
     micromanager: MicroManager | None = None
     recording: Recording | None = None
     roles: Roles | None = None
-    light: dict[LineName, LightLine] = {}
+    light: dict[LineName, LightLine] = Field(default_factory=dict)
     safe_state: tuple[PropertyValue, ...] = ()
     limits: Limits = Limits()
-    calibration: dict[str, Calibration] = {}
-    settle_ms: dict[str, float] = {}
-    backlash_um: dict[str, float] = {}
-    tolerance_um: dict[str, float] = {}
-    capabilities: dict[str, Literal["live", "restart", "sequenceable"]] = {}
+    calibration: dict[str, Calibration] = Field(default_factory=dict)
+    settle_ms: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    backlash_um: dict[str, float] = Field(default_factory=dict)
+    tolerance_um: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    capabilities: dict[str, Literal["live", "restart", "sequenceable"]] = Field(
+        default_factory=dict
+    )
     specimen: Specimen | None = None
     clock: ClockConfig = ClockConfig()
     timing: Timing = Timing()
+    objective_escape_um: float | None = None
 
-    @model_validator(mode="after")
-    def _whole(self) -> RigConfig:
-        if (self.micromanager is None) == (self.recording is None):
-            raise ValueError(
-                "a rig needs exactly one of 'micromanager' (a microscope) and "
-                "'recording' (pixels from a file)"
+    @classmethod
+    def _find(cls, path: str | Path) -> Path:
+        found = find_rig(path)
+        if found.suffix.lower() == ".cfg":
+            raise ConfigError(
+                "this is a Micro-Manager configuration",
+                file=str(path),
+                fix="give a rig file with 'micromanager: {config: ...}' naming it",
             )
-        if self.micromanager is not None and self.roles is None:
-            raise ValueError("a microscope needs 'roles', at least 'camera'")
+        return found
+
+    @classmethod
+    def _prepare(
+        cls, data: dict[str, Any], document: Document, problems: list[Problem]
+    ) -> dict[str, Any]:
+        if document.path is not None and "acquisition" in data:
+            raise ConfigError(
+                "this is an experiment file",
+                file=document.file,
+                fix="give the rig file that it names",
+            )
+        return data
+
+    def _between_sections(self) -> Iterator[Problem]:
+        if (self.micromanager is None) == (self.recording is None):
+            text = "a rig needs exactly one of 'micromanager' and 'recording'"
+            yield Problem((), text, "name a microscope, or a file with its pixels")
+        elif self.micromanager is not None and self.roles is None:
+            text = "a microscope needs 'roles'"
+            yield Problem(("micromanager",), text, "add 'roles: {camera: Camera}'")
         if self.specimen is not None and self.micromanager is None:
-            raise ValueError("'specimen' needs 'micromanager' devices to look through")
+            text = "a specimen needs devices to look through"
+            yield Problem(("specimen",), text, "add 'micromanager'")
         simulated = self.specimen is not None or self.recording is not None
         if self.clock.kind != "real" and not simulated:
-            raise ValueError(
-                f"clock '{self.clock.kind}' needs a specimen or a recording; a camera "
-                "lives in real time"
-            )
-        return self
+            text = f"a {self.clock.kind} clock needs a specimen or a recording"
+            fix = "write 'kind: real', the time a camera lives in"
+            yield Problem(("clock", "kind"), text, fix)
+        for unit in ("power_percent", "power_mw"):
+            for line in getattr(self.limits, unit).keys() - self.light.keys():
+                # A limit of a misspelt line would never hold anything back.
+                guess = near(line, self.light)
+                fix = f"did you mean '{guess}'?" if guess else "add it to 'light'"
+                text = f"the rig has no light line '{line}'"
+                yield Problem(("limits", unit, line), text, fix)

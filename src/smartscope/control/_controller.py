@@ -17,10 +17,7 @@ from smartscope.core import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Mapping
 
     from smartscope.config import Errors
     from smartscope.control._actor import Actor
@@ -34,24 +31,20 @@ if TYPE_CHECKING:
 class Records(Protocol):
     """What the controller needs of the record; `smartscope.record.RunWriter` has it."""
 
-    def note(self, kind: str, data: Mapping[str, Any]) -> int:
+    def note(self, kind: str, data: Mapping[str, Any]) -> None:
         """Journal an entry of any kind."""
         ...
 
-    def observation(self, seen: Observation) -> int:
-        """Journal what vision saw."""
+    def observed(self, seen: Observation, stamps: Mapping[str, int]) -> None:
+        """Journal what vision saw, and keep its label image."""
         ...
 
-    def decision(self, decision: Decision) -> int:
+    def decided(self, decision: Decision) -> None:
         """Journal what a policy answered."""
         ...
 
-    def outcome(self, outcome: Outcome) -> int:
+    def outcome(self, outcome: Outcome) -> None:
         """Journal what became of an action."""
-        ...
-
-    def labels(self, frame_ids: Sequence[int], labels: NDArray[np.int32]) -> None:
-        """Keep the label image made from these frames."""
         ...
 
 
@@ -135,6 +128,7 @@ class Controller:
         seen = self._see(frame)
         if seen is None:
             return
+        t_seen = self._clock.now_ns()
         seen = self._host.number(
             replace(
                 seen,
@@ -144,13 +138,12 @@ class Controller:
             )
         )
         self._arrived.clear()
-        self._records.observation(seen)
-        if seen.pictures.labels is not None:
-            self._records.labels(seen.frame_ids, seen.pictures.labels)
+        stamps = {"received": frame.t_received_ns, "seen": t_seen}
+        self._records.observed(seen, stamps)
         decisions = self._host.decide(seen, self._clock.now_ns)
         self._monitor.observed(seen, frame)
         for decision in decisions:
-            self._records.decision(decision)
+            self._records.decided(decision)
             self._monitor.decided(decision, seen.t_s)
         self._complain(decisions)
         self._act([r for d in decisions for r in d.requests], frame)

@@ -56,7 +56,7 @@ class Hooks:
     note: Callable[[str, Mapping[str, object]], None]
     check: Callable[[MDAEvent, Mapping[str, float]], None]
     lit: Callable[[int], None]
-    allow_light: Callable[[Released, Mapping[str, float], float], bool]
+    allow_light: Callable[[Mapping[str, float], float, int], bool]
 
 
 class Engine(MDAEngine):
@@ -92,7 +92,7 @@ class Engine(MDAEngine):
         self._source = source
         self._schedule = schedule
         self._lights = lights
-        self._hooks = hooks
+        self.hooks = hooks
         self._errors = errors
         self._skips_in_a_row = 0
         self._stop_burst = False
@@ -130,7 +130,7 @@ class Engine(MDAEngine):
         first = released.steps[0].event if released.steps else event
         powers = self._powers(first)
         try:
-            self._hooks.check(first, powers)
+            self.hooks.check(first, powers)
             self._rig.actuator.settle(*self._set(first, powers))
             if released.steps:
                 self._load_sequenced_event(event)  # type: ignore[arg-type]
@@ -152,7 +152,7 @@ class Engine(MDAEngine):
         elif self.streamer is not None:
             yield from self._stream(released, self.streamer)
         else:
-            self._hooks.note("custom_action", {"name": str(event.action)})
+            self.hooks.note("custom_action", {"name": str(event.action)})
 
     def teardown_sequence(self, sequence: MDASequence) -> None:
         """Do nothing: the run applies the safe state, whatever ended it."""
@@ -218,7 +218,7 @@ class Engine(MDAEngine):
         actuator.settle(*commands)
 
     def _on_pause(self, paused: bool) -> None:
-        self._hooks.note("pause", {"paused": paused})
+        self.hooks.note("pause", {"paused": paused})
         if paused:
             self._light_off()
 
@@ -229,10 +229,10 @@ class Engine(MDAEngine):
         event = steps[0].event if released.steps else released.event
         exposure_ms = event.exposure or self._rig.core.getExposure()
         powers = self._powers(event)
-        if not self._hooks.allow_light(released, powers, exposure_ms * len(steps)):
+        if not self.hooks.allow_light(powers, exposure_ms, len(steps)):
             self._schedule.stop()
             return
-        self._hooks.intend(released, powers, exposure_ms)
+        self.hooks.intend(released, powers, exposure_ms)
         self._stop_burst = False
         done = 0
         try:
@@ -246,7 +246,7 @@ class Engine(MDAEngine):
                 done += 1
                 if done == len(steps) and not event.keep_shutter_open:
                     self._light_off()
-                self._hooks.publish(frame)
+                self.hooks.publish(frame)
                 payload = step.event if released.steps else released.event
                 meta = self.get_frame_metadata(payload, include_position=True)
                 signal = yield frame.pixels, payload, meta
@@ -259,12 +259,12 @@ class Engine(MDAEngine):
         finally:
             if not event.keep_shutter_open:
                 self._light_off()
-            self._hooks.lit(self._rig.clock.now_ns())
+            self.hooks.lit(self._rig.clock.now_ns())
 
     def _stream(self, released: Released, streamer: Streamer) -> Iterator[Any]:
         event = released.event
         powers = self._lights.percent(event.channel.config if event.channel else None)
-        self._hooks.intend(released, powers, event.exposure or 0.0)
+        self.hooks.intend(released, powers, event.exposure or 0.0)
         try:
             self._light_on()
             for frame, payload in streamer.run(event):
@@ -273,7 +273,7 @@ class Engine(MDAEngine):
                     streamer.stop()
         finally:
             self._light_off()
-            self._hooks.lit(self._rig.clock.now_ns())
+            self.hooks.lit(self._rig.clock.now_ns())
 
     def _shots(self, released: Released, exposure_ms: float) -> Iterator[Shot]:
         if not released.steps:
@@ -335,7 +335,7 @@ class Engine(MDAEngine):
             self._failed(released, raised)
             return
         self._schedule.shift(released.planned.position, 0.0, 0.0, correction)
-        self._hooks.note("autofocus", {"dz_um": correction})
+        self.hooks.note("autofocus", {"dz_um": correction})
 
     # ------------------------------------------------------------------- helpers
 
@@ -360,7 +360,7 @@ class Engine(MDAEngine):
         """Journal a planned event that gave no frame; raise if the run must end."""
         self.failed += max(1, len(released.steps))
         self._skips_in_a_row += 1
-        self._hooks.note(
+        self.hooks.note(
             "fault",
             {
                 "where": "acquisition",

@@ -209,21 +209,16 @@ class Schedule:
         with self._lock:
             return self._offsets[position]
 
-    def target(self, position: int) -> tuple[float | None, float | None, float | None]:
-        """Where the next frame of a field will be taken, offset included, um."""
+    def base(self, position: int) -> tuple[float | None, float | None, float | None]:
+        """Planned place of a field without its offset, um; home where none is named."""
         with self._lock:
             group = self._last_group.get(position)
             event = group[0].event if group else None
-            base = (
+            return (
                 self._base(0, event.x_pos if event else None),
                 self._base(1, event.y_pos if event else None),
                 self._base(2, event.z_pos if event else None),
             )
-            x, y, z = (
-                None if b is None else b + o
-                for b, o in zip(base, self._offsets[position], strict=True)
-            )
-            return x, y, z
 
     def set_exposure(self, channel: str | None, exposure_ms: float) -> None:
         """Use this exposure from now on in `channel` (None: in every one)."""
@@ -250,6 +245,17 @@ class Schedule:
         self._wake.set()
 
     # ----------------------------------------------------------------- iterator
+
+    def only(self, event: MDAEvent) -> None:
+        """Release this one event and nothing else: a whole stream."""
+        with self._lock:
+            self._baseline = iter(())
+            self._head = Planned(event=event, role="stream")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping
 
     def __iter__(self) -> Schedule:
         return self

@@ -57,6 +57,10 @@ class StreamControl:
         """End the stream after the present frame."""
         self.stopping = True
 
+    def powers(self, channel: str | None) -> dict[str, float]:
+        """Percent of range of every light line now."""
+        return self._lights.percent(channel)
+
     def interrupted(self) -> bool:
         """Whether the camera has to stop: for good, or to be set anew."""
         return self.stopping or bool(self._restart)
@@ -210,12 +214,16 @@ class Streamer:
             self._pumped += 1
             self._hooks.publish(frame)
             self._hooks.lit(frame.t_received_ns)
+            powers = self._control.powers(self._config.channel)
+            if not self._hooks.allow_light(powers, self._control.exposure_ms, 1):
+                self._control.stop()
             self._newest = frame
             self._wait()
 
     def _full(self, end_ns: int | None) -> bool:
         if end_ns is not None:
-            return self._rig.clock.now_ns() >= end_ns
+            now_ns: int = self._rig.clock.now_ns()
+            return now_ns >= end_ns
         return self._config.frames is not None and self._pumped >= self._config.frames
 
     def _set_anew(self) -> None:

@@ -53,6 +53,12 @@ from smartscope.core.geometry import (
     image_to_sensor,
 )
 from smartscope.core.history import DeviceHistory
+from smartscope.core.light import (
+    mw_to_value,
+    percent_to_value,
+    value_to_mw,
+    value_to_percent,
+)
 from smartscope.core.objects import Detections, Event, Track
 from smartscope.core.observation import Observation, Pictures
 
@@ -110,4 +116,8 @@ __all__ = [
     "encode",
     "image_to_sensor",
     "make_clock",
+    "mw_to_value",
+    "percent_to_value",
+    "value_to_mw",
+    "value_to_percent",
 ]

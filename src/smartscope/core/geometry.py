@@ -134,7 +134,8 @@ def image_to_sensor(
     orientation : Orientation
         What the driver did to the read-out image.
     """
-    width, height = roi.width_px / binning, roi.height_px / binning
+    # What is left over at the far edges is not read out, so no mirror counts it.
+    width, height = roi.width_px // binning, roi.height_px // binning
     if orientation.transpose:
         width, height = height, width
     matrix = np.eye(2)

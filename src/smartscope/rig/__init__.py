@@ -1,1 +1,36 @@
-"""."""
+"""The microscope: opens a Micro-Manager core, knows roles and state, and acts.
+
+`Rig.open` checks a rig file against the devices that are there. `Rig.state` says what
+the rig is like without asking it, `Rig.actuator` is the only way to change it, and
+`Rig.apply_safe_state` switches everything off from any thread.
+
+Import this room before pymmcore_plus: it keeps that import from opening a log file and
+from setting the root logger to DEBUG.
+"""
+
+from smartscope.rig._actuator import Actuator
+from smartscope.rig._cache import ExternalChange
+from smartscope.rig._capabilities import Capabilities
+from smartscope.rig._cfg import Configuration, check_configuration
+from smartscope.rig._commands import Command
+from smartscope.rig._geometry import Geometry
+from smartscope.rig._light import LightScale
+from smartscope.rig._mmcore import create_core
+from smartscope.rig._quiet import import_quietly
+from smartscope.rig._rig import Rig
+from smartscope.rig._roles import Devices
+
+__all__ = [
+    "Actuator",
+    "Capabilities",
+    "Command",
+    "Configuration",
+    "Devices",
+    "ExternalChange",
+    "Geometry",
+    "LightScale",
+    "Rig",
+    "check_configuration",
+    "create_core",
+    "import_quietly",
+]

@@ -74,8 +74,15 @@ class SpecimenSource:
 
     def _view(self) -> SpecimenView:
         camera = self._rig.camera_geometry()
+        height, width = (
+            camera.roi.height_px // camera.binning,
+            camera.roi.width_px // camera.binning,
+        )
+        if camera.orientation.transpose:
+            height, width = width, height
         state = self._rig.state(self._clock.now_ns())
         return SpecimenView(
+            shape=(height, width),
             sensor_shape=camera.sensor_shape,
             roi=camera.roi,
             binning=camera.binning,

@@ -1,0 +1,135 @@
+"""`run` and `replay`: start, watch, stop, and say how it ended."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from smartscope import runs
+from smartscope.app._stop import orderly_stop
+from smartscope.app._view import choose_mode, watching
+from smartscope.config import find_experiment
+from smartscope.control import Monitor
+from smartscope.core import RecordError
+from smartscope.record import write_report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from smartscope.runs import ReplayResult, RunResult
+
+__all__ = ["replay_path", "run_experiment"]
+
+
+def run_experiment(
+    experiment: str,
+    *,
+    rig: Path | None,
+    output: Path | None,
+    shadow: bool,
+    clock: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Run one experiment with a view of it; the exit code of its outcome."""
+    console = Console()
+    path = find_experiment(experiment)
+    mode = choose_mode(console, quiet=quiet, as_json=as_json)
+    monitor = Monitor()
+    with (
+        watching(monitor, title=path.stem, mode=mode, console=console) as say,
+        orderly_stop(say) as stop,
+    ):
+        result = runs.run(
+            path,
+            rig=rig,
+            output=output,
+            shadow=shadow,
+            clock=clock,
+            monitor=monitor,
+            stop=stop,
+        )
+    facts = _run_facts(result)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    elif not quiet:
+        _tell(facts)
+    return result.exit_code
+
+
+def replay_path(
+    path: Path,
+    *,
+    experiment: str | None,
+    output: Path | None,
+    vision: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Replay a run folder or a recording; the exit code of its outcome."""
+    console = Console()
+    mode = choose_mode(console, quiet=quiet, as_json=as_json)
+    monitor = Monitor()
+    with watching(monitor, title=f"replay {path.name}", mode=mode, console=console):
+        result = runs.replay(
+            path,
+            experiment=None if experiment is None else find_experiment(experiment),
+            output=output,
+            vision=vision,
+            monitor=monitor,
+        )
+    facts = (
+        _replay_facts(result) if hasattr(result, "identical") else _run_facts(result)
+    )
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    elif not quiet:
+        _tell(facts)
+    return result.exit_code
+
+
+def _run_facts(result: RunResult) -> dict[str, Any]:
+    report, problem = _report(result)
+    return {
+        "outcome": result.outcome,
+        "message": result.message,
+        "exit_code": result.exit_code,
+        "run": str(result.path),
+        "report": report,
+        "report_problem": problem,
+        "frames": result.frames,
+        "reactions": result.reactions,
+        "summary": dict(result.summary),
+    }
+
+
+def _report(result: RunResult) -> tuple[str | None, str]:
+    # The run is over and safe on disk: a report that fails must not hide its outcome.
+    try:
+        return str(write_report(result.folder)), ""
+    except (RecordError, OSError) as error:
+        return None, f"the report could not be written: {error}"
+
+
+def _replay_facts(result: ReplayResult) -> dict[str, Any]:
+    return {
+        "outcome": "identical" if result.identical else "different",
+        "message": result.message,
+        "exit_code": result.exit_code,
+        "decisions": result.decisions,
+        "differences": list(result.differences),
+    }
+
+
+def _tell(facts: dict[str, Any]) -> None:
+    typer.echo(facts["message"] or f"The run has {facts['outcome']}.")
+    for difference in facts.get("differences", ()):
+        typer.echo(f"  {difference}")
+    for key in ("run", "report"):
+        if facts.get(key):
+            typer.echo(f"  {key:<7} {facts[key]}")
+    if facts.get("report_problem"):
+        typer.echo(f"  {facts['report_problem']}", err=True)

@@ -1,0 +1,249 @@
+"""The `smartscope` command: arguments in, exit code out; the work is done elsewhere.
+
+Every body imports what it needs when it is called, so that ``--help`` and shell
+completion answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smartscope.app._guard import EXIT_CODES, guarded
+from smartscope.app._logging import start_logging
+
+__all__ = ["app", "main"]
+
+
+class ClockKind(StrEnum):
+    """Clocks a run may be driven by."""
+
+    real = "real"
+    scaled = "scaled"
+    virtual = "virtual"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but errors and --json.")
+]
+Parent = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Folder in which the run folder is made.", metavar="DIR"
+    ),
+]
+
+app = typer.Typer(
+    name="smartscope",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Event-driven control for any Micro-Manager microscope: "
+    "see, decide, act, and explain why.\n\n"
+    "New here? Try [bold]smartscope run quickstart[/bold].",
+    epilog="Exit codes: "
+    + ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
+    + ".",
+)
+policies_app = typer.Typer(
+    no_args_is_help=True, help="List the shipped policies, or show one."
+)
+app.add_typer(policies_app, name="policies")
+
+
+def _version(value: bool) -> None:
+    if value:
+        from smartscope import __version__
+
+        typer.echo(f"smartscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version),
+    ] = False,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Log more; -vv for all.")
+    ] = 0,
+) -> None:
+    start_logging(verbose)
+
+
+@app.command()
+@guarded
+def run(
+    experiment: Annotated[
+        str, typer.Argument(help="An experiment file, or the name of a demo.")
+    ],
+    rig: Annotated[
+        Path | None,
+        typer.Option("--rig", help="Use this rig file instead.", metavar="RIG"),
+    ] = None,
+    output: Parent = None,
+    shadow: Annotated[
+        bool,
+        typer.Option("--shadow", help="Decide and journal, but act on nothing."),
+    ] = False,
+    clock: Annotated[
+        ClockKind | None,
+        typer.Option("--clock", help="Drive a simulated rig by this clock."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run an experiment and write its report.
+
+    Ctrl-C once ends the run in an orderly way with the light off; twice ends it now.
+    """
+    from smartscope.app._run import run_experiment
+
+    code = run_experiment(
+        experiment,
+        rig=rig,
+        output=output,
+        shadow=shadow,
+        clock=clock.value if clock else None,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+@guarded
+def check(
+    path: Annotated[str, typer.Argument(help="An experiment file or a run folder.")],
+    rig: Annotated[
+        Path | None,
+        typer.Option("--rig", help="Check against this rig file.", metavar="RIG"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Validate an experiment against its rig, or verify a finished run.
+
+    Touches no hardware and writes nothing. Forecasts time, disk and dose.
+    """
+    from smartscope.app._inspect import check_path
+
+    raise typer.Exit(check_path(path, rig=rig, as_json=as_json))
+
+
+@app.command()
+@guarded
+def calibrate(
+    rig: Annotated[Path, typer.Argument(help="A rig file.", metavar="RIG")],
+    as_json: Json = False,
+) -> None:
+    """Measure how image pixels lie in the sample, by moving the stage and looking."""
+    from smartscope.app._inspect import calibrate_rig
+
+    raise typer.Exit(calibrate_rig(rig, as_json=as_json))
+
+
+@app.command()
+@guarded
+def replay(
+    path: Annotated[
+        Path, typer.Argument(help="A run folder or a recording.", metavar="PATH")
+    ],
+    experiment: Annotated[
+        str | None,
+        typer.Option("--experiment", "-e", help="Decide by this experiment instead."),
+    ] = None,
+    output: Parent = None,
+    vision: Annotated[
+        bool, typer.Option("--vision", help="Recompute what was seen, too.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decide again on a finished run, or run the whole loop on a recording."""
+    from smartscope.app._run import replay_path
+
+    code = replay_path(
+        path,
+        experiment=experiment,
+        output=output,
+        vision=vision,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+@guarded
+def report(
+    run_folder: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    open_it: Annotated[
+        bool, typer.Option("--open", help="Show it in the web browser.")
+    ] = False,
+) -> None:
+    """Write report.html for a run; a crashed run has one too."""
+    from smartscope.app._inspect import report_run
+
+    raise typer.Exit(report_run(run_folder, open_it=open_it))
+
+
+@policies_app.command("list")
+@guarded
+def policies_list(as_json: Json = False) -> None:
+    """List the shipped policies."""
+    from smartscope.app._policies import list_policies
+
+    raise typer.Exit(list_policies(as_json=as_json))
+
+
+@policies_app.command("show")
+@guarded
+def policies_show(
+    name: Annotated[
+        str, typer.Argument(help="A shipped policy, or a path to your own.")
+    ],
+) -> None:
+    """Say what a policy does and which parameters it has."""
+    from smartscope.app._policies import show_policy
+
+    raise typer.Exit(show_policy(name))
+
+
+@app.command()
+@guarded
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed, what works here, and what to do about each gap."""
+    from smartscope.app._doctor import doctor_here
+
+    raise typer.Exit(doctor_here(as_json=as_json))
+
+
+@app.command()
+@guarded
+def demos(
+    copy: Annotated[
+        Path | None,
+        typer.Option("--copy", help="Copy them into this folder.", metavar="DIR"),
+    ] = None,
+) -> None:
+    """List the demo experiments, or copy them to edit."""
+    from smartscope.app._demos import copy_demos, list_demos
+
+    raise typer.Exit(list_demos() if copy is None else copy_demos(copy))
+
+
+def main() -> None:
+    """Entry point of the `smartscope` script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A pipe on Windows has a code page without all our characters: show a
+        # question mark there rather than stop a run for a missing glyph.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app(prog_name="smartscope")

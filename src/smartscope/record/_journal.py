@@ -1,0 +1,327 @@
+"""The journal: one line per fact, in the order in which the facts were told."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from smartscope.core import RecordError, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import FileIO
+    from pathlib import Path
+
+_RESERVED = frozenset(("n", "kind", "t_ns"))
+_MAX_WAITING = 20_000
+_BATCH = 256
+_POLL_S = 0.02
+_PATIENCE_S = 30.0
+
+_Entry = tuple[int, str, int, "Mapping[str, Any]"]
+
+
+class Journal:
+    """Append-only JSONL file, written by a thread of its own.
+
+    Each line is ``{"n": 0, "kind": "run", "t_ns": 12, ...}``. The order of `n` is the
+    order of the calls and of the lines. A line reaches the operating system within
+    50 ms, which outlives the death of this process; it is not forced onto the platter.
+
+    Parameters
+    ----------
+    path : Path
+        A file that does not exist yet.
+
+    Raises
+    ------
+    RecordError
+        If the file exists or cannot be created.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = _open_new(path)
+        except OSError as error:
+            raise RecordError(
+                f"the journal {path} cannot be created ({_why(error)}); choose another "
+                "folder with 'record: path' in the experiment"
+            ) from error
+        lock = threading.Lock()
+        self._work = threading.Condition(lock)
+        self._done = threading.Condition(lock)
+        self._waiting: deque[_Entry] = deque()
+        self._next = 0
+        self._written = 0
+        self._failure: str | None = None
+        self._refused: str | None = None
+        self._closing = False
+        # A daemon: a crash on the way to close() must not keep the process alive.
+        self._thread = threading.Thread(
+            target=self._run, name="smartscope-journal", daemon=True
+        )
+        self._thread.start()
+
+    def write(
+        self, kind: str, data: Mapping[str, Any], *, t_ns: int, flush: bool = False
+    ) -> int:
+        """Queue one entry; callable from any thread, takes microseconds.
+
+        Parameters
+        ----------
+        kind : str
+            What happened, for example ``intent``; any word.
+        data : mapping
+            Plain values and core types; `encode` is applied later, on the journal's
+            thread, so nothing in it may change afterwards.
+        t_ns : int
+            Run-clock time of the entry.
+        flush : bool
+            Return only when the line was handed to the operating system.
+
+        Returns
+        -------
+        int
+            The entry's number, counted from 0 without gaps.
+
+        Raises
+        ------
+        ValueError
+            If `data` uses one of the keys ``n``, ``kind`` and ``t_ns``.
+        RecordError
+            If this or an earlier entry could not be written.
+        """
+        if not _RESERVED.isdisjoint(data):
+            raise ValueError(
+                f"journal data may not use the keys {sorted(_RESERVED & set(data))}: "
+                f"put the object under a key of its own, {{'{kind}': ...}}"
+            )
+        with self._work:
+            self._raise_failure()
+            if self._closing:
+                raise RecordError(f"the journal {self.path} is closed already")
+            if len(self._waiting) >= _MAX_WAITING:
+                self._wait_for_room()
+            number = self._next
+            self._next += 1
+            # The mapping is copied here: a caller may go on using its own.
+            self._waiting.append((number, kind, int(t_ns), dict(data)))
+        if flush:
+            self.check()
+        return number
+
+    def flush(self) -> None:
+        """Return when every entry told so far was handed to the operating system.
+
+        Raises
+        ------
+        RecordError
+            If an entry could not be written, or the disk does not answer for 30 s.
+        """
+        with self._work:
+            goal = self._next
+            self._work.notify()
+            end = time.monotonic() + _PATIENCE_S
+            while self._written < goal and self._failure is None:
+                if not self._done.wait(max(0.0, end - time.monotonic())):
+                    self._failure = self._sentence("the disk does not answer")
+            if self._failure is not None:
+                raise RecordError(self._failure)
+
+    def check(self) -> None:
+        """Wait for the disk as `flush` does, then raise what is wrong.
+
+        Raises
+        ------
+        RecordError
+            If an entry could not be written and nobody was told yet, or the disk
+            failed.
+        """
+        self.flush()
+        with self._work:
+            self._raise_failure()
+
+    def close(self) -> None:
+        """Write what is waiting and close the file; a second call does nothing.
+
+        Raises
+        ------
+        RecordError
+            If an entry could not be written.
+        """
+        with self._work:
+            if self._closing:
+                return
+            self._closing = True
+            self._work.notify()
+        self._thread.join(_PATIENCE_S)
+        if self._thread.is_alive():
+            raise RecordError(self._sentence("the disk does not answer"))
+        with self._work:
+            self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise RecordError(self._failure)
+        if self._refused is not None:
+            # Told once: the file itself is sound, so the end can still be written.
+            refused, self._refused = self._refused, None
+            raise RecordError(refused)
+
+    def _wait_for_room(self) -> None:
+        self._work.notify()
+        end = time.monotonic() + _PATIENCE_S
+        while len(self._waiting) >= _MAX_WAITING and self._failure is None:
+            if not self._done.wait(max(0.0, end - time.monotonic())):
+                self._failure = self._sentence("the disk does not keep up")
+        self._raise_failure()
+
+    def _run(self) -> None:
+        # The thread looks every 20 ms by itself: an ordinary write then costs its
+        # caller no thread switch. Only a flush wakes it.
+        try:
+            while True:
+                with self._work:
+                    if not self._waiting and not self._closing:
+                        self._work.wait(_POLL_S)
+                    count = min(_BATCH, len(self._waiting))
+                    batch = [self._waiting.popleft() for _ in range(count)]
+                    if not batch and self._closing:
+                        return
+                if batch and not self._append(batch):
+                    return
+        finally:
+            self._file.close()
+
+    def _append(self, batch: list[_Entry]) -> bool:
+        try:
+            _write_all(self._file, b"".join([self._line(entry) for entry in batch]))
+        except OSError as error:
+            with self._work:
+                self._failure = self._sentence(_why(error))
+                self._waiting.clear()
+                self._done.notify_all()
+            return False
+        with self._work:
+            self._written = batch[-1][0] + 1
+            self._done.notify_all()
+        return True
+
+    def _line(self, entry: _Entry) -> bytes:
+        number, kind, t_ns, data = entry
+        head = {"n": number, "kind": kind, "t_ns": t_ns}
+        try:
+            return _dump(head | encode(data))
+        except (TypeError, ValueError) as error:
+            problem = (
+                f"a '{kind}' entry could not be written: {error} in {_bad(data, kind)}"
+            )
+            with self._work:
+                self._refused = (
+                    f"{problem}; correct the stage or policy that made this value"
+                )
+            return _dump(
+                head | {"kind": "fault", "message": problem, "where": "record"}
+            )
+
+    def _sentence(self, reason: str) -> str:
+        return (
+            f"the journal {self.path} could not be written ({reason}); free space on "
+            "the disk or choose another folder with 'record: path', then start again"
+        )
+
+
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a journal, in order.
+
+    A last line that was cut off by a crash is reported as a final entry of kind
+    ``torn`` with the keys ``n`` (-1), ``t_ns`` (of the entry before), ``line``
+    (1-based) and ``bytes``.
+
+    Raises
+    ------
+    RecordError
+        If the file cannot be read, or a line other than a cut-off last one is damaged.
+    """
+    t_ns = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                entry = _parse(line)
+                if entry is not None:
+                    t_ns = entry["t_ns"]
+                    yield entry
+                elif line.endswith(b"\n"):
+                    raise RecordError(
+                        f"{path}, line {number}: damaged, this is no journal entry; "
+                        "restore the file from a copy, or cut it before this line to "
+                        "read what came earlier"
+                    )
+                else:
+                    torn = {"line": number, "bytes": len(line)}
+                    yield {"n": -1, "kind": "torn", "t_ns": t_ns, **torn}
+    except OSError as error:
+        raise RecordError(
+            f"the journal {path} cannot be read ({_why(error)}); choose a run folder "
+            "that smartscope wrote"
+        ) from error
+
+
+def _open_new(path: Path) -> FileIO:
+    # Unbuffered: a batch is one system call, and a failed one leaves nothing behind
+    # that would fail again at close.
+    return path.open("xb", buffering=0)
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        # A nearly full disk takes a part and says so by the count alone.
+        written = file.write(view)
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        view = view[written:]
+
+
+def _dump(line: Mapping[str, Any]) -> bytes:
+    text = json.dumps(line, allow_nan=False, separators=(",", ":"))
+    return text.encode("ascii") + b"\n"
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(entry, dict) or not entry.keys() >= _RESERVED:
+        return None
+    plain = isinstance(entry["n"], int) and isinstance(entry["kind"], str)
+    return entry if plain and isinstance(entry["t_ns"], int) else None
+
+
+def _bad(value: Any, place: str) -> str:
+    """Dotted place of the first value in `value` that JSON cannot hold."""
+    try:
+        plain = encode(value)
+    except TypeError:
+        plain = value
+    if isinstance(plain, Mapping | list | tuple):
+        pairs = plain.items() if isinstance(plain, Mapping) else enumerate(plain)
+        places = (_bad(item, f"{place}.{key}") for key, item in pairs)
+        return next((found for found in places if found), "")
+    try:
+        json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError):
+        return place
+    return ""
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -1,0 +1,201 @@
+"""Where each frame of a run goes: which image, which index in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from smartscope.core.geometry import UNCALIBRATED
+from smartscope.record._layout import slug
+from smartscope.record._ngff import ArraySpec, image_folder
+from smartscope.record._recorder import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from smartscope.core import Frame
+    from smartscope.record._layout import ImageLayout
+
+_REMEMBERED = 4096
+_FIRST_LENGTH = 64
+
+_Key = tuple[str, tuple[int, int], str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """One plane of one image: `name` is what the journal calls it."""
+
+    name: str
+    store: Store
+    at: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Planned:
+    name: str
+    layout: ImageLayout
+    store: Store
+    taken: NDArray[np.bool_]
+
+
+class Places:
+    """The images of a run and which of their places are used. Not thread-safe.
+
+    Parameters
+    ----------
+    run : Path
+        Run folder.
+    compression : str
+        ``none`` or ``zstd``.
+    """
+
+    def __init__(self, run: Path, compression: str) -> None:
+        self._run = run
+        self._compression = compression
+        self._stores: dict[str, Store] = {}
+        self._planned: dict[int, list[_Planned]] = {}
+        self._growing: dict[_Key, str] = {}
+        self._next: dict[str, int] = {}
+        self._labels: dict[str, Store] = {}
+        self._recent: OrderedDict[int, Place] = OrderedDict()
+
+    def plan(self, layout: ImageLayout) -> Store:
+        """Add an image of the plan; the caller opens it."""
+        name = self._free_name(layout.name)
+        spec = ArraySpec(
+            axes=layout.axes,
+            shape=layout.shape,
+            dtype=layout.dtype,
+            compression=self._compression,
+            name=layout.position_name or name,
+            channels=layout.channels,
+            scale={
+                "t": layout.time_interval_s,
+                "z": layout.z_step_um,
+                "y": layout.pixel_um,
+                "x": layout.pixel_um,
+            },
+            attributes={
+                "growing": False,
+                "position": layout.position,
+                "camera": layout.camera,
+            },
+        )
+        store = self._add(name, spec, growing=False)
+        taken = np.zeros(tuple(layout.sizes.values()), dtype=np.bool_)
+        planned = _Planned(name, layout, store, taken)
+        self._planned.setdefault(layout.position, []).append(planned)
+        return store
+
+    def grow(
+        self,
+        base: str,
+        shape_yx: tuple[int, int],
+        dtype: str,
+        *,
+        pixel_um: float | None = None,
+        interval_s: float | None = None,
+    ) -> tuple[str, Store]:
+        """Return the growing array of these frames, added when it is new."""
+        key = (slug(base, limit=24), shape_yx, dtype)
+        if key not in self._growing:
+            kind = "" if dtype == "uint16" else f"-{dtype}"
+            name = self._free_name(f"{key[0]}-{shape_yx[0]}x{shape_yx[1]}{kind}")
+            spec = ArraySpec(
+                axes="tyx",
+                shape=(_FIRST_LENGTH, *shape_yx),
+                dtype=dtype,
+                compression=self._compression,
+                name=name,
+                scale={"t": interval_s, "y": pixel_um, "x": pixel_um},
+                attributes={"growing": True},
+            )
+            self._add(name, spec, growing=True)
+            self._growing[key] = name
+            self._next[name] = 0
+        name = self._growing[key]
+        return name, self._stores[name]
+
+    def take(self, frame: Frame, array: str | None) -> Place:
+        """Give `frame` a place of its own, and remember it for its labels."""
+        place = self._in_plan(frame) if array is None else None
+        if place is None:
+            known = frame.pixel_map != UNCALIBRATED
+            name, store = self.grow(
+                array or f"{frame.role}-{frame.view.camera}",
+                frame.shape,
+                frame.pixels.dtype.name,
+                pixel_um=frame.pixel_map.pixel_um if known else None,
+            )
+            place = Place(name, store, (self._next[name],))
+            self._next[name] += 1
+        self._recent[frame.frame_id] = place
+        if len(self._recent) > _REMEMBERED:
+            self._recent.popitem(last=False)
+        return place
+
+    def take_labels(self, frame_id: int, shape_yx: tuple[int, int]) -> Place | None:
+        """Place of the labels of a frame; None if that was too long ago."""
+        image = self._recent.get(frame_id)
+        if image is None:
+            return None
+        axes, shape = image.store.spec.axes, image.store.spec.shape
+        lead = [i for i, axis in enumerate(axes[:-2]) if axis != "c"]
+        if image.name not in self._labels:
+            spec = dataclasses.replace(
+                image.store.spec,
+                axes="".join(axes[i] for i in lead) + "yx",
+                shape=(*(shape[i] for i in lead), *shape_yx),
+                dtype="int32",
+                name="objects",
+                channels=(),
+            )
+            self._labels[image.name] = Store(
+                image.store.image_folder, spec, labels=True, growing=image.store.growing
+            )
+        at = tuple(image.at[i] for i in lead)
+        return Place(image.name, self._labels[image.name], at)
+
+    def trim(self) -> None:
+        """Cut growing arrays to what was used; called on the recorder thread."""
+        for name, store in self._stores.items():
+            if store.growing and not store.used:
+                # Opened at warm-up and never needed; an image without a time point
+                # is more than most readers can take.
+                shutil.rmtree(store.image_folder, ignore_errors=True)
+                continue
+            store.finish()
+            if name in self._labels:
+                self._labels[name].finish(store.used)
+
+    def _in_plan(self, frame: Frame) -> Place | None:
+        if frame.role != "baseline":
+            return None
+        for planned in self._planned.get(frame.view.position, ()):
+            at = planned.layout.place(frame)
+            # A place is used once: a frame taken again is one more frame.
+            if at is not None and not planned.taken[at]:
+                planned.taken[at] = True
+                return Place(planned.name, planned.store, at)
+        return None
+
+    def _add(self, name: str, spec: ArraySpec, *, growing: bool) -> Store:
+        folder = image_folder(self._run, name)
+        self._stores[name] = Store(folder, spec, labels=False, growing=growing)
+        return self._stores[name]
+
+    def _free_name(self, wanted: str) -> str:
+        # `slug` is lower case: names that differ in case only are one file on Windows.
+        base = slug(wanted)
+        name, k = base, 1
+        while name in self._stores:
+            k += 1
+            name = f"{base}-{k}"
+        return name

@@ -1,0 +1,361 @@
+"""The actuator: the only code that changes hardware."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from smartscope.core import HardwareError, Roi, SafetyError
+from smartscope.rig._geometry import Geometry
+from smartscope.rig._issue import Issuer
+from smartscope.rig._mmcore import did_you_mean
+from smartscope.rig._moves import Mover
+from smartscope.rig._resources import (
+    Exposure,
+    Light,
+    Pattern,
+    Region,
+    Shutter,
+    Turret,
+)
+from smartscope.rig._settle import Settler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike
+
+    from smartscope.rig._bench import Bench
+    from smartscope.rig._commands import Command
+
+
+class Actuator:
+    """Issues commands, and sees them through. Thread-safe.
+
+    Every method but `settle` returns as soon as the device was told; while the camera
+    snaps, a device of the camera's own adapter takes no word until the exposure ends.
+    They raise `HardwareError` when refused at once (also for a role this rig does not
+    fill) and `SafetyError` for what the rig file never allows.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._issuer = Issuer(bench)
+        self._mover = Mover(bench, self._issuer)
+        self._settler = Settler(
+            bench.port, bench.clock, bench.config, bench.book, bench.cache
+        )
+
+    # --------------------------------------------------------------------- moves
+
+    def move_stage(self, x_um: float, y_um: float) -> Command:
+        """Send the stage to a place in stage coordinates, um."""
+        return self._mover.stage(float(x_um), float(y_um))
+
+    def move_focus(self, z_um: float, *, fine: bool = False) -> Command:
+        """Send the focus to a height, um: the sum of coarse and fine focus.
+
+        While the hardware autofocus holds, its offset drive moves instead; a rig
+        without one unlocks, moves and locks again.
+
+        Parameters
+        ----------
+        z_um : float
+        fine : bool
+            Reach it with the fine focus alone.
+        """
+        return self._mover.focus(float(z_um), fine=fine)
+
+    def lock_focus(self, on: bool) -> Command:
+        """Switch the hardware autofocus on or off; settled once it holds."""
+        return self._mover.lock(bool(on))
+
+    def switch_objective(self, objective: str) -> Command:
+        """Turn to an objective, named by preset or turret label.
+
+        The focus goes to `objective_escape_um` first where the rig names it, and
+        stage and focus then move by the difference of the calibrated offsets. Only
+        the first step is issued at once, `settle` does the others.
+        """
+        return self._mover.objective(objective)
+
+    # --------------------------------------------------------------------- light
+
+    def set_power(self, line: str, percent: float) -> Command:
+        """Set a light line, percent of its range (0..100)."""
+        light = self._bench.table.need(f"light:{line}", Light)
+        if not 0.0 <= percent <= 100.0:
+            raise HardwareError(
+                f"power goes from 0 to 100 percent, not {percent:g}",
+                device=light.scale.device,
+            )
+        return self._set_light(light, light.scale.value(float(percent)))
+
+    def _set_light(self, light: Light, value: float) -> Command:
+        scale, port = light.scale, self._bench.port
+        self._check_power(light, scale.percent(value))
+        others = self._others(light, scale.device, scale.property)
+        return self._issuer.issue(
+            light,
+            value,
+            lambda _: port.set_property(scale.device, scale.property, f"{value:.10g}"),
+            touches=others,
+        )
+
+    def _check_power(self, light: Light, percent: float) -> None:
+        limits, name = self._bench.config.limits, light.scale.name
+        highest = limits.power_percent.get(name)
+        if highest is not None and percent > highest + 1e-9:
+            raise SafetyError(
+                f"light {name} {percent:g} % is above the rig's "
+                f"limits.power_percent, {highest:g} %"
+            )
+        highest = limits.power_mw.get(name)
+        mw = light.scale.mw(percent, self._bench.objective())
+        if highest is not None and mw is not None and mw > highest + 1e-9:
+            raise SafetyError(
+                f"light {name} {mw:g} mW is above the rig's limits.power_mw, "
+                f"{highest:g} mW"
+            )
+
+    def set_shutter(self, is_open: bool) -> Command:
+        """Open or close the shutter."""
+        shutter, port = self._bench.table.need("shutter", Shutter), self._bench.port
+        others = self._others(shutter, shutter.device, "State")
+        wanted = bool(is_open)
+        return self._issuer.issue(
+            shutter,
+            wanted,
+            lambda _: port.set_shutter(shutter.device, wanted),
+            touches=others,
+        )
+
+    def show_pattern(self, image: ArrayLike) -> Command:
+        """Show an image on the SLM.
+
+        Parameters
+        ----------
+        image : array-like, (y, x), uint8
+            In SLM pixels, of exactly the SLM's shape.
+        """
+        bench = self._bench
+        slm = bench.table.need("slm", Pattern)
+        pixels = np.ascontiguousarray(image)
+        core = bench.port.core
+        shape = (core.getSLMHeight(slm.device), core.getSLMWidth(slm.device))
+        if pixels.shape != shape or pixels.dtype != np.uint8:
+            raise HardwareError(
+                f"a pattern must be uint8 of {shape[0]} x {shape[1]} (y, x), not "
+                f"{pixels.dtype} of {pixels.shape}",
+                device=slm.device,
+            )
+        pixels = pixels.copy()
+        pixels.setflags(write=False)
+        command = self._issuer.issue(
+            slm, pixels, lambda _: bench.port.show(slm.device, pixels)
+        )
+        bench.history.set_pattern(bench.clock.now_ns(), pixels)
+        return command
+
+    # -------------------------------------------------------------------- camera
+
+    def set_exposure(self, exposure_ms: float) -> Command:
+        """Set the exposure time of the camera, ms."""
+        bench, camera = self._bench, self._bench.devices.camera
+        if not (math.isfinite(exposure_ms) and exposure_ms > 0):
+            # The demo camera, for one, takes a negative exposure without complaint.
+            raise HardwareError(
+                f"an exposure must be above 0 ms, not {exposure_ms:g}", device=camera
+            )
+        span = bench.config.limits.exposure_ms
+        if span is not None and not span[0] <= exposure_ms <= span[1]:
+            raise SafetyError(
+                f"exposure {exposure_ms:g} ms lies outside of the rig's "
+                f"limits.exposure_ms, {span[0]:g} to {span[1]:g} ms"
+            )
+        exposure = bench.table.need("exposure", Exposure)
+        others = self._others(exposure, camera, "Exposure")
+        return self._issuer.issue(
+            exposure,
+            float(exposure_ms),
+            lambda _: bench.port.set_exposure(camera, float(exposure_ms)),
+            touches=others,
+        )
+
+    def set_roi(self, roi: Roi | None) -> Command:
+        """Read out only `roi` from now on, *sensor* pixels; None is the full chip."""
+        bench, camera = self._bench, self._bench.devices.camera
+        region = bench.table.need("roi", Region)
+        self._refuse_while_running("roi")
+        now: Geometry = bench.cache.value("roi")
+        height, width = bench.geometry.sensor_shape
+        side = now.binning
+        full = Roi(0, 0, width // side * side, height // side * side)
+        binned = bench.geometry.binned(full if roi is None else roi, side)
+        value = Geometry(full if roi is None else roi, side, now.orientation)
+        wanted = None if roi is None else binned
+        return self._issuer.issue(
+            region, value, lambda _: bench.port.set_roi(camera, wanted)
+        )
+
+    def _refuse_while_running(self, parameter: str) -> None:
+        camera = self._bench.devices.camera
+        how = self._bench.config.capabilities.get(parameter, "restart")
+        if how == "restart" and self._bench.port.core.isSequenceRunning(camera):
+            # It would end the stream without a word.
+            raise HardwareError(
+                f"{parameter} cannot change while the camera runs; stop the stream, "
+                "set it, start again",
+                device=camera,
+            )
+
+    # ------------------------------------------------------- presets, properties
+
+    def set_channel(self, preset: str, group: str | None = None) -> Command:
+        """Apply a preset of the channel group, or of another `group`.
+
+        Every property of it is applied again as soon as any of them is not, or may
+        not be, what the preset says; only a preset that holds entirely is left alone.
+        """
+        bench = self._bench
+        channel = bench.table.channel(group)
+        if preset not in channel.presets:
+            raise HardwareError(
+                f"group '{channel.group}' has no preset '{preset}'; "
+                f"{did_you_mean(preset, channel.presets)}"
+            )
+        if (
+            bench.cache.value(channel.name) == preset
+            and not bench.book.is_pending(channel.name)
+            and channel.holds_in_cache(preset)
+        ):
+            return self._nothing_to_do(channel.name, channel.describe(preset))
+        promises: dict[str, object] = {}
+        touches: set[str] = set()
+        for device, prop, text in channel.presets[preset]:
+            for other in bench.table.concerned(device, prop):
+                if isinstance(other, Turret):
+                    self._refuse_turning(other, other.parse(prop, text), preset)
+                elif isinstance(other, Light):
+                    value = other.parse(prop, text)
+                    self._check_power(other, other.scale.percent(value))
+                    promises[other.name] = value
+                elif isinstance(other, Shutter | Exposure):
+                    promises[other.name] = other.parse(prop, text)
+                elif other is not channel:
+                    touches.add(other.name)
+        return self._issuer.issue(
+            channel,
+            preset,
+            lambda _: bench.port.apply_preset(channel.group, preset),
+            promises=promises,
+            touches=frozenset(touches),
+        )
+
+    def _nothing_to_do(self, name: str, value: Mapping[str, float | str]) -> Command:
+        with self._bench.gate.passing():
+            command = self._bench.book.open(name, value)
+            self._bench.book.close(command, value)
+            return command
+
+    def _refuse_turning(self, turret: Turret, label: str, preset: str) -> None:
+        if label != self._bench.cache.value("objective"):
+            raise HardwareError(
+                f"preset '{preset}' would turn the objective without a safe focus "
+                "height; switch the objective first",
+                device=turret.device,
+            )
+
+    def set_property(self, device: str, prop: str, value: str | float) -> Command:
+        """Set any property.
+
+        One that belongs to a role goes the way of that role, with its limits.
+        """
+        bench, text = self._bench, _text(value)
+        at = bench.table.property(device, prop)
+        for other in bench.table.concerned(device, prop):
+            try:
+                if isinstance(other, Turret):
+                    return self.switch_objective(other.parse(prop, text))
+                if isinstance(other, Shutter):
+                    return self.set_shutter(other.parse(prop, text))
+                if isinstance(other, Light):
+                    return self._set_light(other, other.parse(prop, text))
+                if isinstance(other, Exposure):
+                    return self.set_exposure(other.parse(prop, text))
+            except (ValueError, IndexError) as error:
+                raise HardwareError(
+                    f"{prop} does not take '{text}'", device=device
+                ) from error
+            if isinstance(other, Region):
+                self._refuse_while_running(prop.lower())
+        return self._issuer.issue(
+            at,
+            text,
+            lambda _: bench.port.set_property(device, prop, text),
+            touches=self._others(at, device, prop),
+        )
+
+    def _others(self, resource: object, device: str, prop: str) -> frozenset[str]:
+        concerned = self._bench.table.concerned(device, prop)
+        return frozenset(other.name for other in concerned if other is not resource)
+
+    # -------------------------------------------------------------------- settle
+
+    def settle(self, *commands: Command, timeout_s: float | None = None) -> None:
+        """Wait for exactly the devices of `commands`, read back, verify.
+
+        All of them are seen through even when one fails.
+
+        Parameters
+        ----------
+        commands : Command
+        timeout_s : float, optional
+            Wall-clock patience for each; default 10 s.
+
+        Raises
+        ------
+        HardwareError
+            The first failure: still busy, or read back as something else.
+        """
+        failed: HardwareError | None = None
+        for command in commands:
+            try:
+                self._settle_one(command, timeout_s)
+            except HardwareError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _settle_one(self, command: Command, timeout_s: float | None) -> None:
+        if command.is_over:
+            if command.error is not None:
+                raise command.error
+            return
+        resource = self._bench.table.get(command.resource)
+        if resource is None:
+            raise HardwareError(f"command {command.number} is not of this rig")
+        self._settler.finish(command, resource, self._see_touched, timeout_s)
+
+    def _see_touched(self, command: Command) -> None:
+        for name in sorted(command.touches - {command.resource}):
+            resource = self._bench.table.get(name)
+            if resource is None:
+                continue
+            promised = command.promises.get(name)
+            found = resource.read_for(promised)
+            self._bench.store(resource, found, "read")
+            if name in command.promises and not resource.same(promised, found):
+                raise HardwareError(
+                    f"{resource.describe(promised)} was asked for and "
+                    f"{resource.describe(found)} was found",
+                    device=resource.devices[0] if resource.devices else "",
+                )
+
+
+def _text(value: str | float) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,149 @@
+"""A Micro-Manager configuration read as text: checked without opening a device."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from smartscope.core import ConfigError
+from smartscope.rig._mmcore import did_you_mean, file_of, find_cfg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from smartscope.config import Experiment, RigConfig
+
+_DEMO_SENSOR = (512, 512)
+_USUAL_SENSOR = (2048, 2048)
+
+
+@dataclass(slots=True)
+class _Cfg:
+    """The lines of a ``.cfg`` that matter here."""
+
+    adapters: dict[str, str] = field(default_factory=dict)
+    presets: dict[str, dict[str, list[tuple[str, str, str]]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    properties: dict[tuple[str, str], str] = field(default_factory=dict)
+    labels: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
+def _read(path: Path) -> _Cfg:
+    cfg = _Cfg()
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ConfigError(
+            f"it cannot be read ({error.strerror})",
+            file=str(path),
+            fix="check its permissions",
+        ) from error
+    for line in text.splitlines():
+        parts = [part.strip() for part in line.split(",")]
+        match parts:
+            case ["Device", label, module, name]:
+                cfg.adapters[label] = f"{module}.{name}"
+            case ["ConfigGroup", group, preset, device, prop, value]:
+                cfg.presets[group][preset].append((device, prop, value))
+            case ["Property", device, prop, value]:
+                cfg.properties[(device, prop)] = value
+            case ["Label", device, _, label]:
+                cfg.labels[device].append(label)
+    return cfg
+
+
+class Configuration:
+    """A rig file compared with its configuration on paper.
+
+    Attributes
+    ----------
+    objective : str or None
+        Objective preset that will be turned in at the start, as far as the files say.
+    shape_yx : (height, width)
+        Of the camera; assumed where only the camera knows.
+    """
+
+    def __init__(self, config: RigConfig, path: Path) -> None:
+        self._config = config
+        self._path = path
+        self._cfg = _read(path)
+        self._check_labels()
+        self.objective = self._objective()
+        camera = self._cfg.adapters.get(config.roles.camera if config.roles else "", "")
+        self.shape_yx = _DEMO_SENSOR if camera == "DemoCamera.DCam" else _USUAL_SENSOR
+
+    def check_plan(self, experiment: Experiment, channels: Iterable[str]) -> None:
+        """Check that the channel presets of a plan exist.
+
+        Raises
+        ------
+        ConfigError
+            For the first that does not.
+        """
+        roles = self._config.roles
+        group = roles.channel_group if roles else None
+        for channel in channels:
+            known = self._cfg.presets.get(group or "", {})
+            if channel not in known:
+                raise experiment.problem(
+                    "acquisition.channels",
+                    f"there is no channel preset '{channel}' in group '{group}' of "
+                    f"{self._path.name}",
+                    did_you_mean(channel, known),
+                )
+
+    def _check_labels(self) -> None:
+        roles, config = self._config.roles, self._config
+        if roles is None:
+            return
+        wanted = {f"roles.{k}": v for k, v in roles.model_dump().items() if v}
+        wanted.pop("roles.channel_group", None)
+        if roles.autofocus is not None:
+            wanted.pop("roles.autofocus")
+            wanted["roles.autofocus.state"] = roles.autofocus.state
+            if roles.autofocus.offset:
+                wanted["roles.autofocus.offset"] = roles.autofocus.offset
+        for name, line in config.light.items():
+            wanted[f"light.{name}.power"] = line.power[0]
+        for i, entry in enumerate(config.safe_state):
+            wanted[f"safe_state.{i}"] = entry[0]
+        for place, label in wanted.items():
+            if label not in self._cfg.adapters:
+                raise ConfigError(
+                    f"device '{label}' is not in {self._path.name}",
+                    file=file_of(config),
+                    field=place,
+                    fix=did_you_mean(label, self._cfg.adapters),
+                )
+
+    def _objective(self) -> str | None:
+        turret = self._config.roles.objective if self._config.roles else None
+        if turret is None:
+            return None
+        startup = self._cfg.presets.get("System", {}).get("Startup", [])
+        said = {(d, p): v for d, p, v in startup} | self._cfg.properties
+        label = said.get((turret, "Label"))
+        if label is None and (state := said.get((turret, "State"), "0")).isdigit():
+            labels = self._cfg.labels.get(turret, [])
+            label = labels[int(state)] if int(state) < len(labels) else None
+        for group, presets in self._cfg.presets.items():
+            if group == "System":
+                continue
+            for preset, settings in presets.items():
+                if (turret, "Label", label) in settings:
+                    return preset
+        return label
+
+
+def check_configuration(config: RigConfig, *, base_dir: Path) -> Configuration:
+    """Compare a rig file with its ``.cfg`` without opening a device.
+
+    Raises
+    ------
+    ConfigError
+        If the ``.cfg`` is missing, or lacks a device the rig names.
+    """
+    return Configuration(config, find_cfg(config, base_dir))

@@ -1,0 +1,137 @@
+"""The safe state: one list, applied from any thread, shutters first, then power."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from smartscope.rig._mmcore import CMMCorePlus, DeviceType
+from smartscope.rig._port import words_of
+from smartscope.rig._resources import Shutter, equal_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smartscope.config import RigConfig
+    from smartscope.rig._bench import Bench
+    from smartscope.rig._roles import RoleCheck
+
+_log = logging.getLogger("smartscope.rig")
+Entry = tuple[str, str, str]
+"""``(device, property, value)``."""
+_GROUP, _PRESET = "System", "Shutdown"
+
+
+def find_safe_state(
+    core: CMMCorePlus, config: RigConfig, check: RoleCheck
+) -> tuple[Entry, ...]:
+    """Entries of the safe state in the order in which they are applied.
+
+    They come from the rig file, else from the ``System/Shutdown`` preset, else every
+    light line goes to zero. The shutter role is closed before all of them anyway.
+
+    Raises
+    ------
+    ConfigError
+        If an entry does not fit the devices, or leaves a light line on.
+    """
+    entries, field = _entries(core, config, check)
+    shutter = config.roles.shutter if config.roles is not None else None
+    for name, line in config.light.items():
+        gated = line.gate == "shutter" and shutter is not None
+        dark = [
+            float(value) <= line.range[0]
+            for device, prop, value in entries
+            if (device, prop) == line.power
+        ]
+        if not gated and not (dark and dark[-1]):
+            device, prop = line.power
+            raise check.error(
+                f"it does not switch light line '{name}' off",
+                field,
+                f"add [{device}, {prop}, {line.range[0]:g}] to safe_state",
+            )
+    powers = {line.power for line in config.light.values()}
+
+    def turn(entry: Entry) -> int:
+        if core.getDeviceType(entry[0]) == DeviceType.Shutter:
+            return 0
+        return 1 if entry[:2] in powers else 2
+
+    return tuple(sorted(dict.fromkeys(entries), key=turn))
+
+
+def _entries(
+    core: CMMCorePlus, config: RigConfig, check: RoleCheck
+) -> tuple[list[Entry], str]:
+    if config.safe_state:
+        for i, entry in enumerate(config.safe_state):
+            check.value(entry, f"safe_state[{i}]")
+        return [(d, p, str(v)) for d, p, v in config.safe_state], "safe_state"
+    if _PRESET in core.getAvailableConfigs(_GROUP):
+        preset = core.getConfigData(_GROUP, _PRESET)
+        found = [(str(d), str(p), str(v)) for d, p, v in preset]
+        return found, f"safe_state (preset {_GROUP}/{_PRESET})"
+    dark = [(*line.power, f"{line.range[0]:.10g}") for line in config.light.values()]
+    return dark, "safe_state"
+
+
+class SafeState:
+    """Switches everything off, past every queue and lock of ours.
+
+    Only the adapter's own lock remains: a device of the camera's adapter takes no word
+    until a snap ends. So shutters on another adapter go off at once, and come first.
+    """
+
+    def __init__(self, bench: Bench, entries: tuple[Entry, ...]) -> None:
+        self._bench = bench
+        self.entries = entries
+
+    def apply(self) -> tuple[str, ...]:
+        """Apply and verify; return the failures as sentences, never raise."""
+        failures: list[str] = []
+        shutter = self._bench.table.find("shutter", Shutter)
+        if shutter is not None:
+            self._try(partial(self._close, shutter), failures)
+        for entry in self.entries:
+            self._try(partial(self._set, entry), failures)
+        if shutter is not None:
+            self._try(partial(self._closed, shutter), failures)
+        for entry in self.entries:
+            self._try(partial(self._verified, entry), failures)
+        for failure in failures:
+            _log.error("safe state: %s", failure)
+        return tuple(failures)
+
+    def _try(self, step: Callable[[], str | None], failures: list[str]) -> None:
+        try:
+            failure = step()
+        except Exception as error:
+            # Whatever fails here, the next light must still go off.
+            failure = words_of(error)
+        if failure is not None and failure not in failures:
+            failures.append(failure)
+
+    def _close(self, shutter: Shutter) -> None:
+        self._bench.port.set_shutter(shutter.device, False)
+
+    def _set(self, entry: Entry) -> None:
+        self._bench.port.set_property(*entry)
+
+    def _closed(self, shutter: Shutter) -> str | None:
+        self._bench.book.abandon(shutter.name)
+        found = shutter.read()
+        self._bench.store(shutter, found, "read")
+        return f"{shutter.device}: the shutter did not close" if found else None
+
+    def _verified(self, entry: Entry) -> str | None:
+        device, prop, wanted = entry
+        bench = self._bench
+        found = bench.port.get_property(device, prop)
+        for resource in bench.table.concerned(device, prop):
+            bench.book.abandon(resource.name)
+            bench.store(resource, resource.read(), "read")
+        if equal_text(wanted, found):
+            return None
+        return f"{device}: {prop} is {found} and should be {wanted}"

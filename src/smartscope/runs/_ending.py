@@ -1,0 +1,44 @@
+"""How a run ended, in a word, a sentence and an exit code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smartscope.core import SmartscopeError
+
+INTERRUPTED = 130
+_BUG = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Outcome, message and exit code of a run."""
+
+    outcome: str
+    message: str
+    exit_code: int
+
+    @classmethod
+    def failed(cls, error: BaseException) -> Ending:
+        """End by an error; what is not ours is a bug and says so."""
+        if isinstance(error, SmartscopeError):
+            return cls("failed", str(error), error.exit_code)
+        if isinstance(error, KeyboardInterrupt):
+            return cls("stopped", "interrupted", INTERRUPTED)
+        return cls("failed", f"{type(error).__name__}: {error}", _BUG)
+
+    def after(self, error: SmartscopeError) -> Ending:
+        """Fail with `error`, which came when the run itself was over."""
+        return Ending(
+            "failed", f"{error} (the run itself: {self.message})", error.exit_code
+        )
+
+    def with_light(self, failures: tuple[str, ...]) -> Ending:
+        """Add what of the safe state could not be had."""
+        if not failures:
+            return self
+        return Ending(
+            "failed",
+            f"{self.message}; THE LIGHT MAY STILL BE ON: {'; '.join(failures)}",
+            self.exit_code or 3,
+        )

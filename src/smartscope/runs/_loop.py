@@ -1,0 +1,111 @@
+"""Vision, policies and controller of one run, and what the policies are told."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from smartscope.control import Controller, PolicyHost
+from smartscope.policies import (
+    PolicyContext,
+    PolicyFactory,
+    filled_needs,
+    make_policies,
+)
+from smartscope.safety import Guard
+from smartscope.vision import Pipeline, build_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from smartscope.control import Actor, Monitor, Records, RunState
+    from smartscope.core import Clock
+    from smartscope.runs._files import Files
+    from smartscope.runs._plan import PlanFacts
+
+
+def pipeline_of(files: Files, channels: Sequence[str]) -> Pipeline:
+    """Build the vision of an experiment; raises `ConfigError` as `build_pipeline`."""
+    return build_pipeline(
+        files.experiment.vision,
+        seed=files.experiment.seed,
+        base_dir=files.base_dir,
+        channels=channels,
+    )
+
+
+def context_of(
+    files: Files,
+    facts: PlanFacts,
+    *,
+    objective: str | None = None,
+    pixel_um: float | None = None,
+) -> PolicyContext:
+    """What the policies of an experiment are told, name and view aside."""
+    limits = Guard(files.rig, files.experiment).limits.power_percent
+    return PolicyContext(
+        seed=files.experiment.seed,
+        channels=facts.channels,
+        lines={line: limits.get(line, 100.0) for line in files.rig.light},
+        interval_s=facts.interval_s,
+        pixel_um=pixel_um,
+        roles=filled_needs(files.rig, objective),
+    )
+
+
+def policies_of(files: Files, context: PolicyContext) -> tuple[PolicyFactory, ...]:
+    """Load and check the policies of an experiment; raises `ConfigError`."""
+    return make_policies(
+        files.experiment.policies,
+        context=context,
+        base_dir=files.base_dir,
+        rig_file=str(files.experiment.rig),
+        located=files.experiment.located,
+    )
+
+
+def host_of(policies: Sequence[PolicyFactory]) -> PolicyHost:
+    """Make the host that runs these policies."""
+    return PolicyHost([(p.name, p.positions, p.per, p.make) for p in policies])
+
+
+def controller_of(
+    files: Files,
+    *,
+    pipeline: Pipeline,
+    policies: Sequence[PolicyFactory],
+    actor: Actor,
+    records: Records,
+    clock: Clock,
+    state: RunState,
+    monitor: Monitor,
+) -> Controller:
+    """Wire the controller of one run."""
+    return Controller(
+        pipeline=pipeline,
+        host=host_of(policies),
+        actor=actor,
+        records=records,
+        clock=clock,
+        errors=files.experiment.errors,
+        priorities={p.name: p.priority for p in policies},
+        state=state,
+        monitor=monitor,
+    )
+
+
+def to_header(context: PolicyContext) -> dict[str, Any]:
+    """A policy context as plain values, so that a journal can be re-decided."""
+    plain = asdict(context)
+    return {**plain, "view": None, "roles": sorted(context.roles)}
+
+
+def from_header(plain: Mapping[str, Any]) -> PolicyContext:
+    """Inverse of `to_header`."""
+    return PolicyContext(
+        **{
+            **plain,
+            "channels": tuple(plain["channels"]),
+            "roles": frozenset(plain["roles"]),
+        }
+    )

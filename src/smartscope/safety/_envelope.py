@@ -1,0 +1,183 @@
+"""Single values against the limits; each answer names the limit and who wrote it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from smartscope.core import value_to_percent
+from smartscope.safety._light import did_you_mean, file_of, percent_to_mw, rig_file
+from smartscope.safety._limits import merge_limits
+
+if TYPE_CHECKING:
+    from smartscope.config import Experiment, RigConfig
+
+# Positions come out of sums; this is rounding, no travel.
+_SLACK_UM = 1e-6
+
+
+class Envelope:
+    """Everything a single value can break, without knowing who asks.
+
+    Every check returns None, or a sentence without subject ("stage x 6000 um is...").
+
+    Parameters
+    ----------
+    rig : RigConfig
+    experiment : Experiment
+
+    Raises
+    ------
+    ConfigError
+        See `merge_limits`.
+    """
+
+    def __init__(self, rig: RigConfig, experiment: Experiment) -> None:
+        self.rig = rig
+        self.experiment = experiment
+        self.limits = merge_limits(rig, experiment)
+        self.rig_file = rig_file(rig)
+
+    def where(self, field: str) -> str:
+        """Say where a limit is written: ``limits.focus_um of rig.yaml``.
+
+        Parameters
+        ----------
+        field : str
+            Dotted below the section, for example ``power_mw.488``.
+        """
+        name, _, key = field.partition(".")
+        ours = getattr(self.experiment.safety, name)
+        if isinstance(ours, dict):
+            ours = ours.get(key)
+        if name == "actions_per_s":
+            ours = name in self.experiment.safety.model_fields_set or None
+        if ours is None:
+            return f"limits.{field} of {self.rig_file}"
+        return f"safety.{field} of {file_of(self.experiment)}"
+
+    # ------------------------------------------------------------------- roles
+
+    def has_stage(self) -> bool:
+        """Whether there is anything that moves in xy."""
+        recording = self.rig.recording
+        return self.has("stage") or (recording is not None and recording.mosaic)
+
+    def has(self, role: str) -> bool:
+        """Whether the rig fills this role."""
+        return getattr(self.rig.roles, role, None) is not None
+
+    def lacks(self, role: str) -> str | None:
+        """Say that a role is unfilled, None if it is filled."""
+        if self.has_stage() if role == "stage" else self.has(role):
+            return None
+        return f"the rig fills no {role} role (roles.{role} of {self.rig_file})"
+
+    # ------------------------------------------------------------------ values
+
+    def stage(self, x_um: float | None, y_um: float | None) -> str | None:
+        """Check an absolute stage position; None on an axis is "stays"."""
+        box = self.limits.stage_um
+        for axis, value in (("x", x_um), ("y", y_um)):
+            if value is None:
+                continue
+            if not math.isfinite(value):
+                return f"stage {axis} {value} is no position"
+            if box is None:
+                continue
+            low, high = box.x if axis == "x" else box.y
+            if not low - _SLACK_UM <= value <= high + _SLACK_UM:
+                return (
+                    f"stage {axis} {value:g} um is outside of {low:g} to {high:g} um "
+                    f"({self.where(f'stage_um.{axis}')})"
+                )
+        return None
+
+    def focus(self, z_um: float | None) -> str | None:
+        """Check an absolute focus position; None is "stays"."""
+        if z_um is None:
+            return None
+        if not math.isfinite(z_um):
+            return f"focus {z_um} is no position"
+        span = self.limits.focus_um
+        if span is None or span[0] - _SLACK_UM <= z_um <= span[1] + _SLACK_UM:
+            return None
+        return (
+            f"focus {z_um:g} um is outside of {span[0]:g} to {span[1]:g} um "
+            f"({self.where('focus_um')})"
+        )
+
+    def exposure(self, exposure_ms: float | None, frames: int = 1) -> str | None:
+        """Check an exposure, and the light of `frames` of them without a pause."""
+        if exposure_ms is None:
+            return None
+        if not math.isfinite(exposure_ms) or exposure_ms <= 0:
+            return f"exposure {exposure_ms:g} ms is no exposure"
+        span = self.limits.exposure_ms
+        if span is not None and not span[0] <= exposure_ms <= span[1]:
+            return (
+                f"exposure {exposure_ms:g} ms is outside of {span[0]:g} to "
+                f"{span[1]:g} ms ({self.where('exposure_ms')})"
+            )
+        return self.lit(exposure_ms * frames)
+
+    def lit(self, lit_ms: float) -> str | None:
+        """Check how long light stays on without a pause."""
+        longest = self.limits.max_lit_ms
+        if longest is None or lit_ms <= longest:
+            return None
+        return (
+            f"light would stay on for {lit_ms:g} ms, longer than {longest:g} ms "
+            f"({self.where('max_lit_ms')})"
+        )
+
+    def power(self, line: str, percent: float, objective: str | None) -> str | None:
+        """Check the power of a light line, percent of its range."""
+        if line not in self.rig.light:
+            hint = did_you_mean(line, self.rig.light)
+            return f"the rig has no light line {line}; {hint}"
+        if not math.isfinite(percent) or not 0.0 <= percent <= 100.0:
+            return f"power {percent:g} % of line {line} is not between 0 and 100 %"
+        highest = self.limits.power_percent.get(line)
+        if highest is not None and percent > highest + 1e-9:
+            return (
+                f"power {percent:g} % of line {line} is above {highest:g} % "
+                f"({self.where(f'power_percent.{line}')})"
+            )
+        return self._power_mw(line, percent, objective) if percent > 0 else None
+
+    def powers(self, powers: dict[str, float], objective: str | None) -> str | None:
+        """Check the power of several light lines."""
+        for line, percent in powers.items():
+            if refused := self.power(line, percent, objective):
+                return refused
+        return None
+
+    def _power_mw(self, line: str, percent: float, objective: str | None) -> str | None:
+        highest = self.limits.power_mw.get(line)
+        if highest is None:
+            return None
+        limit = f"{highest:g} mW ({self.where(f'power_mw.{line}')})"
+        try:
+            power_mw = percent_to_mw(self.rig.light[line], percent, objective)
+        except ValueError as error:
+            return f"power of line {line} cannot be compared with {limit}: {error}"
+        if power_mw <= highest * (1 + 1e-9):
+            return None
+        return (
+            f"power {power_mw:.3g} mW of line {line} at {percent:g} % is above {limit}"
+        )
+
+    def property(
+        self, device: str, name: str, value: object, objective: str | None
+    ) -> str | None:
+        """Check a planned property: a light line's power must stay within its limit."""
+        for line, config in self.rig.light.items():
+            if (device, name) == config.power:
+                try:
+                    number = float(str(value))
+                except ValueError:
+                    return f"{device}.{name} {value!r} is no power for line {line}"
+                percent = value_to_percent(number, *config.range)
+                return self.power(line, percent, objective)
+        return None

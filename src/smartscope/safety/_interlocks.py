@@ -1,0 +1,48 @@
+"""Named conditions that block or end a run."""
+
+from __future__ import annotations
+
+INTERLOCKS = ("stale_frames", "disk", "dose_budget", "hardware")
+
+
+class Interlocks:
+    """Which interlocks hold now, and why. Whoever watches a condition trips it.
+
+    ``stale_frames``: no new frame for too long. ``disk``: nearly full, or too slow.
+    ``dose_budget``: the light budget of a field is spent. ``hardware``: a device
+    refused.
+    """
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Names of those that hold now, sorted."""
+        return tuple(sorted(self._reasons))
+
+    def reason(self, name: str) -> str:
+        """Why an interlock holds, "" if it does not."""
+        return self._reasons.get(_known(name), "")
+
+    def trip(self, name: str, reason: str) -> bool:
+        """Set an interlock; True if it did not hold before.
+
+        Raises
+        ------
+        ValueError
+            If there is no such interlock.
+        """
+        new = _known(name) not in self._reasons
+        self._reasons[name] = reason
+        return new
+
+    def clear(self, name: str) -> bool:
+        """Release an interlock; True if it held."""
+        return self._reasons.pop(_known(name), None) is not None
+
+
+def _known(name: str) -> str:
+    if name not in INTERLOCKS:
+        raise ValueError(f"no interlock {name!r}; there are {', '.join(INTERLOCKS)}")
+    return name

@@ -1,0 +1,338 @@
+"""A colony of dividing cells: its state at a step, and the next step.
+
+Everything that will happen during a step is decided at its start, from what light was
+received until then. So a state can be looked at anywhere inside its step, and nothing
+depends on when anybody does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from smartscope.specimen._population import (
+    DYING,
+    INTERPHASE,
+    MITOSIS,
+    SEPARATION,
+    STEP_S,
+    Population,
+    appearance,
+    cycle_lengths,
+    daughters,
+    push_apart,
+    spread_out,
+    turn,
+)
+from smartscope.specimen._random import mix, normal, seed_key, uniform
+from smartscope.specimen._truth import Division
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from smartscope.specimen._dividing import DividingCells, Runner
+
+_PACE_SPREAD = 0.25
+_START_GAP = 0.7
+"""Half the distance of new daughters, in typical nucleus radii."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Colony:
+    """The colony at the start of step `step`.
+
+    Attributes
+    ----------
+    walk_um, next_walk_um : ndarray (3,)
+        Random part of the drift now and a step later.
+    """
+
+    step: int
+    cells: Population
+    next_id: int
+    divisions: tuple[Division, ...]
+    walk_um: NDArray[np.float64]
+    next_walk_um: NDArray[np.float64]
+
+    @property
+    def t_s(self) -> float:
+        """Specimen time, s."""
+        return self.step * STEP_S
+
+    def drift_um(self, p: DividingCells, after_s: float) -> NDArray[np.float64]:
+        """Drift ``(x, y, z)`` some time into the step."""
+        share = after_s / STEP_S
+        walk = self.walk_um + (self.next_walk_um - self.walk_um) * share
+        return np.asarray(np.array(p.drift_um_s) * (self.t_s + after_s) + walk)
+
+
+def found_colony(p: DividingCells, seed: int) -> Colony:
+    """Make the colony as it is at the start."""
+    cells = _first_cells(p, seed)
+    if p.runner is not None:
+        cells = _runner(p, p.runner, seed).followed_by(cells)
+    walk = np.zeros(3)
+    colony = Colony(0, cells, len(cells) + 1, (), walk, walk + _jitter(p, seed, 0))
+    return replace(colony, cells=_set_off(cells, p))
+
+
+def next_step(
+    colony: Colony, light: NDArray[np.float64], p: DividingCells, seed: int
+) -> Colony:
+    """Let one step pass.
+
+    Parameters
+    ----------
+    light : ndarray (n,)
+        Percent-seconds that each cell received during the step.
+    """
+    old = colony.cells
+    moved = old.position(STEP_S)
+    vigour = _vigour(old, p)
+    growing = (old.phase == INTERPHASE) | (old.phase == SEPARATION)
+    cells = replace(
+        old,
+        x_um=moved[:, 0],
+        y_um=moved[:, 1],
+        progress=np.where(
+            growing, old.progress + vigour * STEP_S / old.cycle_s, old.progress
+        ),
+        phase_s=old.phase_s + STEP_S,
+        dose=old.dose + light,
+    )
+    step = colony.step + 1
+    walk = colony.next_walk_um
+    colony = Colony(
+        step,
+        cells,
+        colony.next_id,
+        colony.divisions,
+        walk,
+        walk + _jitter(p, seed, step),
+    )
+    return _set_off_all(_change_phases(colony, p), p)
+
+
+def _change_phases(colony: Colony, p: DividingCells) -> Colony:
+    colony = _bury(colony, p)
+    colony = _settle(colony, p)
+    colony = _split(colony, p)
+    return _enter_mitosis(colony, p)
+
+
+def _bury(colony: Colony, p: DividingCells) -> Colony:
+    cells = colony.cells
+    dying = cells.phase == DYING
+    doomed = ~dying & (cells.dose >= 2 * p.harm_dose)
+    gone = dying & (cells.phase_s >= p.death_s)
+    if doomed.any():
+        cells = _to_phase(cells, doomed, DYING)
+    if gone.any():
+        cells = cells.rows(~gone)
+    return replace(colony, cells=cells)
+
+
+def _settle(colony: Colony, p: DividingCells) -> Colony:
+    cells = colony.cells
+    apart = (cells.phase == SEPARATION) & (cells.phase_s >= p.mitosis_s)
+    if not apart.any():
+        return colony
+    return replace(colony, cells=_to_phase(cells, apart, INTERPHASE))
+
+
+def _split(colony: Colony, p: DividingCells) -> Colony:
+    cells = colony.cells
+    ripe = (cells.phase == MITOSIS) & (cells.phase_s >= p.mitosis_s)
+    if not ripe.any():
+        return colony
+    parents = cells.rows(ripe)
+    young = daughters(
+        parents,
+        colony.next_id,
+        half_gap_um=np.full(len(parents), _START_GAP * p.nucleus_um),
+        cycle_s=p.cell_cycle_s,
+        cycle_spread=p.cell_cycle_spread,
+    )
+    drift = colony.drift_um(p, 0.0)
+    born = {
+        int(parent): (
+            (colony.next_id + 2 * i, colony.next_id + 2 * i + 1),
+            float(parents.x_um[i] + drift[0]),
+            float(parents.y_um[i] + drift[1]),
+        )
+        for i, parent in enumerate(parents.cell_id)
+    }
+    divisions = tuple(
+        replace(
+            division,
+            daughters=born[division.parent_id][0],
+            split_s=colony.t_s,
+            end_s=colony.t_s + p.mitosis_s,
+            x_um=born[division.parent_id][1],
+            y_um=born[division.parent_id][2],
+        )
+        if division.parent_id in born
+        else division
+        for division in colony.divisions
+    )
+    return replace(
+        colony,
+        cells=cells.rows(~ripe).followed_by(young),
+        next_id=colony.next_id + len(young),
+        divisions=divisions,
+    )
+
+
+def _enter_mitosis(colony: Colony, p: DividingCells) -> Colony:
+    cells = colony.cells
+    due = np.flatnonzero(
+        (cells.phase == INTERPHASE)
+        & (cells.progress >= 1)
+        & cells.fertile
+        & (cells.dose < p.harm_dose)
+    )
+    if not len(due):
+        return colony
+    room = p.max_cells - len(cells) - int((cells.phase == MITOSIS).sum())
+    due = due[: max(room, 0)]
+    if not len(due):
+        return colony
+    entering = np.zeros(len(cells), bool)
+    entering[due] = True
+    drift = colony.drift_um(p, 0.0)
+    begun = tuple(
+        Division(
+            parent_id=int(cells.cell_id[i]),
+            daughters=(),
+            onset_s=colony.t_s,
+            split_s=math.nan,
+            end_s=math.nan,
+            x_um=float(cells.x_um[i] + drift[0]),
+            y_um=float(cells.y_um[i] + drift[1]),
+        )
+        for i in due
+    )
+    cells = _to_phase(cells, entering, MITOSIS)
+    axis = np.where(entering, 2 * math.pi * uniform(cells.key, 6), cells.axis)
+    return replace(
+        colony, cells=replace(cells, axis=axis), divisions=colony.divisions + begun
+    )
+
+
+def _to_phase(cells: Population, which: NDArray[np.bool_], phase: int) -> Population:
+    return replace(
+        cells,
+        phase=np.where(which, np.int8(phase), cells.phase),
+        phase_s=np.where(which, 0.0, cells.phase_s),
+    )
+
+
+def _vigour(cells: Population, p: DividingCells) -> NDArray[np.float64]:
+    return np.asarray(np.clip(2.0 - cells.dose / p.harm_dose, 0.0, 1.0))
+
+
+def _set_off_all(colony: Colony, p: DividingCells) -> Colony:
+    half = (p.area_um[0] / 2, p.area_um[1] / 2)
+    cells = turn(colony.cells, colony.step, half)
+    return replace(colony, cells=_set_off(cells, p))
+
+
+def _set_off(cells: Population, p: DividingCells) -> Population:
+    """Decide the velocities of the coming step."""
+    # Rounded cells hold still; daughters go apart and then walk again.
+    free = np.where(cells.phase == MITOSIS, 0.1, 1.0) * (cells.phase != DYING)
+    parting = cells.phase == SEPARATION
+    elapsed = np.clip(cells.phase_s / p.mitosis_s, 0.0, 1.0)
+    free = np.where(parting, elapsed, free)
+    way_um = max(p.separation_um / 2 - _START_GAP * p.nucleus_um, 0.0)
+    away = np.where(parting, 2 * way_um / p.mitosis_s * (1 - elapsed), 0.0)
+    own = cells.pace * _vigour(cells, p) * free
+    looks = appearance(
+        cells,
+        0.0,
+        nucleus_um=p.nucleus_um,
+        mitosis_s=p.mitosis_s,
+        death_s=p.death_s,
+    )
+    push = push_apart(cells.position(0.0), looks.radius_um, p.repulsion_per_s)
+    return replace(
+        cells,
+        vx_um_s=own * np.cos(cells.heading) + away * np.cos(cells.axis) + push[:, 0],
+        vy_um_s=own * np.sin(cells.heading) + away * np.sin(cells.axis) + push[:, 1],
+    )
+
+
+def _jitter(p: DividingCells, seed: int, step: int) -> NDArray[np.float64]:
+    axes = mix(seed_key(seed, 3), 99)
+    return np.array(p.drift_noise_um) * math.sqrt(STEP_S / 60) * normal(axes, step)
+
+
+def _first_cells(p: DividingCells, seed: int) -> Population:
+    n = p.cells
+    rng = np.random.Generator(np.random.SFC64([seed & 0xFFFFFFFF, 0xCE11]))
+    places = spread_out(n, p.area_um, rng)
+    # Evenly spread over the cycle, not at random: then divisions come evenly, too.
+    phase = (rng.permutation(n) + rng.uniform(0, 1, n)) / max(n, 1)
+    progress = phase + p.synchrony * (0.97 - phase)
+    key = seed_key(seed, n)
+    pace = p.speed_um_s * np.exp(_PACE_SPREAD * normal(key, 7) - _PACE_SPREAD**2 / 2)
+    return _new_cells(
+        p, key, 1 + np.arange(n) + (p.runner is not None), places, pace, progress
+    )
+
+
+def _new_cells(
+    p: DividingCells,
+    key: NDArray[np.uint64],
+    cell_id: NDArray[np.int64],
+    places: NDArray[np.float64],
+    pace: NDArray[np.float64],
+    progress: NDArray[np.float64],
+) -> Population:
+    n = len(key)
+    spread = p.brightness_spread
+    return Population(
+        cell_id=cell_id.astype(np.int64),
+        parent_id=np.zeros(n, np.int64),
+        key=key,
+        x_um=places[:, 0].copy(),
+        y_um=places[:, 1].copy(),
+        z_um=p.z_um + p.z_spread_um * normal(key, 8),
+        vx_um_s=np.zeros(n),
+        vy_um_s=np.zeros(n),
+        heading=2 * math.pi * uniform(key, 9),
+        pace=pace,
+        persistence_s=np.full(n, p.persistence_s),
+        cycle_s=cycle_lengths(key, p.cell_cycle_s, p.cell_cycle_spread),
+        progress=progress,
+        phase=np.full(n, INTERPHASE, np.int8),
+        phase_s=np.zeros(n),
+        fertile=np.ones(n, bool),
+        axis=np.zeros(n),
+        angle=2 * math.pi * uniform(key, 10),
+        aspect=1.1 + 0.5 * uniform(key, 5),
+        signal=np.exp(spread * normal(key, 13) - spread**2 / 2),
+        dose=np.zeros(n),
+    )
+
+
+def _runner(p: DividingCells, runner: Runner, seed: int) -> Population:
+    key = mix(seed_key(seed, 1), 77)
+    one = np.ones(1)
+    cells = _new_cells(
+        p,
+        key,
+        np.ones(1, np.int64),
+        np.array([runner.start_um]),
+        one * runner.speed_um_s,
+        one * 0.5,
+    )
+    return replace(
+        cells,
+        persistence_s=one * runner.persistence_s,
+        signal=one * runner.brightness,
+        fertile=np.array([runner.divides]),
+    )

@@ -1,0 +1,238 @@
+"""The pipeline: frames in, observations out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smartscope.core import (
+    Frame,
+    Observation,
+    Pictures,
+    PolicyError,
+    SmartscopeError,
+    View,
+)
+from smartscope.vision._gather import Gathered, Gatherer
+from smartscope.vision._registry import check_order, make_stage
+from smartscope.vision._stage import On, Stage, StageContext, Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from smartscope.config import StageUse
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What the pipeline keeps for one view."""
+
+    states: list[Any]
+    event_ids: Iterator[int] = field(default_factory=lambda: count(1))
+
+
+class Pipeline:
+    """A chain of stages with one memory per view.
+
+    Not thread-safe: called by the vision thread alone. The same frames give bitwise
+    the same observations, whatever the wall clock does.
+
+    Parameters
+    ----------
+    stages : sequence of (name, Stage)
+        In order; names are used in messages.
+    context : StageContext
+        As given to the stages.
+    """
+
+    def __init__(
+        self, stages: Sequence[tuple[str, Stage[Any, Any]]], context: StageContext
+    ) -> None:
+        self._stages = tuple(stages)
+        required = [i for _, stage in stages for i in stage.inputs()]
+        optional = [i for _, stage in stages for i in stage.optional_inputs()]
+        default = context.resolve(On())
+        self._primary = next(iter((*required, *optional, *default)))
+        if not required and not optional:
+            required = [self._primary]
+        self._gatherer = Gatherer(required, optional, context.channels)
+        self._memory: dict[View, _Memory] = {}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages, in order."""
+        return tuple(name for name, _ in self._stages)
+
+    @property
+    def dropped_groups(self) -> int:
+        """Groups of frames given up because a frame of them never came."""
+        return self._gatherer.dropped
+
+    def see(self, frame: Frame, t_s: float) -> Observation | None:
+        """Take one frame.
+
+        Parameters
+        ----------
+        frame : Frame
+            Read-only u8 or u16 pixels ``(y, x)``.
+        t_s : float
+            Its exposure start, seconds since the start of the run.
+
+        Returns
+        -------
+        Observation or None
+            None while the group is not complete, and for frames no stage wants.
+            `number`, `outcomes`, `interlocks` and `skipped` are left to the caller.
+
+        Raises
+        ------
+        PolicyError
+            A stage raised; the message names it.
+        """
+        gathered = self._gatherer.add(frame)
+        if gathered is None:
+            return None
+        memory = self._memory.get(frame.view)
+        if memory is None:
+            memory = self._memory[frame.view] = self._start(frame.view)
+        main = gathered.first_of.get(self._primary, gathered.frames[0])
+        work = self._run(gathered, main, t_s, memory)
+        return _observation(gathered, main, work)
+
+    def forget(self, view: View) -> None:
+        """Drop everything remembered of a view; ids count from 1 again."""
+        self._memory.pop(view, None)
+        self._gatherer.forget(view)
+
+    def reset(self) -> None:
+        """Drop everything remembered of all views."""
+        self._memory.clear()
+        self._gatherer.reset()
+
+    def warm_up(self, shape: tuple[int, int]) -> None:
+        """Run all stages once on a made-up frame of this shape, leaving no trace.
+
+        Lets imports, allocations and models happen before the first real frame.
+        """
+        view = View(-1, "warm-up")
+        pixels = _blobs(shape)
+        frame = Frame(frame_id=-1, pixels=pixels, view=view)
+        gathered = Gathered(frames=[frame])
+        for _, stage in self._stages:
+            for wanted in (*stage.inputs(), *stage.optional_inputs()):
+                gathered.images[wanted] = pixels
+        gathered.images.setdefault(self._primary, pixels)
+        memory = self._start(view)
+        for t_s in (0.0, 1.0):
+            self._run(gathered, frame, t_s, memory)
+
+    def _start(self, view: View) -> _Memory:
+        return _Memory([stage.start(view) for _, stage in self._stages])
+
+    def _run(
+        self, gathered: Gathered, main: Frame, t_s: float, memory: _Memory
+    ) -> Workspace:
+        work = Workspace(
+            view=main.view,
+            t_s=t_s,
+            shape=main.shape,
+            pixel_map=main.pixel_map,
+            state=main.state,
+            raw=gathered.images,
+            new_event_id=lambda: next(memory.event_ids),
+            moving=any(frame.moving for frame in gathered.frames),
+        )
+        for (name, stage), state in zip(self._stages, memory.states, strict=True):
+            try:
+                stage.process(work, state)
+            except SmartscopeError:
+                raise
+            except Exception as error:
+                # A user's stage may raise anything; the run must learn which one did.
+                raise PolicyError(
+                    f"vision stage '{name}' failed on frame {main.frame_id}: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        return work
+
+
+def build_pipeline(
+    stages: Sequence[StageUse],
+    *,
+    seed: int,
+    base_dir: Path,
+    channels: Sequence[str],
+) -> Pipeline:
+    """Build the pipeline of an experiment.
+
+    Parameters
+    ----------
+    stages : sequence of StageUse
+        The experiment's ``vision:`` list.
+    seed : int
+        Seed for anything random in stages.
+    base_dir : Path
+        Folder that paths of user stages and files are relative to.
+    channels : sequence of str
+        Channel presets of the plan, in order; empty when it names none.
+
+    Raises
+    ------
+    ConfigError
+        Unknown stage, field, channel or feature, or stages in an impossible order.
+    """
+    context = StageContext(channels=tuple(channels), seed=seed, base_dir=base_dir)
+    built, places = [], []
+    for number, use in enumerate(stages):
+        place = f"vision.{number}.{use.use}"
+        stage = make_stage(use, context, field=place)
+        built.append((use.use, stage))
+        places.append((place, stage))
+    check_order(places)
+    return Pipeline(built, context)
+
+
+def _observation(gathered: Gathered, main: Frame, work: Workspace) -> Observation:
+    frames = sorted(gathered.frames, key=lambda f: (f.t_exposed_ns, f.frame_id))
+    raw: dict[str, NDArray[Any]] = {}
+    for wanted, image in gathered.images.items():
+        # One picture per channel; only a mean over planes is no longer whole counts.
+        if image.dtype.kind == "f":
+            image = np.rint(image).astype(np.uint16)
+        raw.setdefault(wanted.channel, image)
+    return Observation(
+        number=0,
+        view=main.view,
+        frame_ids=tuple(frame.frame_id for frame in frames),
+        t_ns=frames[-1].t_exposed_ns,
+        t_s=work.t_s,
+        role=main.role,
+        cause=main.cause,
+        index=main.index,
+        channel=main.channel,
+        shape=main.shape,
+        state=main.state,
+        pixel_map=main.pixel_map,
+        moving=work.moving,
+        detections=work.detections,
+        tracks=work.tracks,
+        events=tuple(work.events),
+        measurements=work.measurements,
+        pictures=Pictures(raw=raw, processed=work.processed, labels=work.labels),
+    )
+
+
+def _blobs(shape: tuple[int, int]) -> NDArray[np.uint16]:
+    """Some bright disks on noise, a few of them touching."""
+    y, x = np.indices(shape)
+    disk = ((y % 40 - 20) ** 2 + (x % 50 - 20) ** 2 < 80) | (
+        (y % 40 - 20) ** 2 + (x % 50 - 35) ** 2 < 80
+    )
+    noise = np.random.default_rng(0).integers(95, 106, size=shape)
+    return (noise + 400 * disk).astype(np.uint16)

@@ -1,0 +1,100 @@
+"""Small bright spots by the Laplacian of Gaussian."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import PositiveFloat  # noqa: TC002 - pydantic reads it at run time
+from scipy import ndimage
+
+from smartscope.vision._regions import Regions
+from smartscope.vision._segment import detections_of
+from smartscope.vision._stage import Stage, StageConfig, Workspace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class SpotsConfig(StageConfig):
+    """Settings of `spots`.
+
+    Attributes
+    ----------
+    radius_um : float
+        Radius of a spot, um; the filter answers best to this size.
+    threshold : float
+        Least answer of the filter, in robust sigmas of its noise over the field.
+    """
+
+    radius_um: PositiveFloat = 0.5
+    threshold: PositiveFloat = 6.0
+
+
+class Spots(Stage[SpotsConfig, None]):
+    """Finds spots of one size, to a fraction of a pixel.
+
+    Local maxima of the scale-normalised Laplacian of Gaussian (Lindeberg 1998), with
+    a parabola through each peak and its neighbours. Score is the answer in sigmas;
+    area is that of a disk of `radius_um`.
+    """
+
+    Config: ClassVar[type[StageConfig]] = SpotsConfig
+    gives = ("objects",)
+
+    def features(self) -> frozenset[str]:
+        """None beyond area and score."""
+        return frozenset()
+
+    def process(self, work: Workspace, state: Any) -> None:
+        """Fill detections and their regions; there is no label image."""
+        radius_px = work.px(self.config.radius_um)
+        image = work.image(self.input)
+        # A disk of radius r answers most at sigma = r / sqrt 2.
+        sigma_px = max(radius_px / np.sqrt(2), 0.7)
+        answer = -(sigma_px**2) * ndimage.gaussian_laplace(
+            image, sigma_px, mode="mirror", truncate=3.0
+        )
+        noise = _robust_sigma(answer)
+        points, height = _peaks(answer, self.config.threshold * noise, radius_px)
+        work.processed = image
+        work.labels = None
+        work.regions = Regions.from_disks(
+            points[:, 0], points[:, 1], radius_px, work.shape
+        )
+        score = height / noise if len(height) else height
+        work.detections = detections_of(work, work.regions, score, points)
+
+
+def _robust_sigma(image: NDArray[np.float32]) -> float:
+    step = max(1, int(np.sqrt(image.size / 65536)))
+    sample = image[::step, ::step]
+    return float(1.4826 * np.median(np.abs(sample - np.median(sample))))
+
+
+def _peaks(
+    answer: NDArray[np.float32], threshold: float, radius_px: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Refined ``(n, 2)`` points and heights, in raster order."""
+    if not threshold > 0:
+        return np.empty((0, 2)), np.empty(0)
+    y, x = np.nonzero(answer > threshold)
+    side = 2 * max(1, round(radius_px)) + 1
+    # Only around pixels over the threshold: the maximum filter is the dear part.
+    highest = ndimage.maximum_filter(answer, side, mode="nearest") if len(y) else answer
+    top = answer[y, x] == highest[y, x]
+    y, x = y[top], x[top]
+    inside = (y > 0) & (x > 0) & (y < answer.shape[0] - 1) & (x < answer.shape[1] - 1)
+    y, x = y[inside], x[inside]
+    dy = _vertex(answer[y - 1, x], answer[y, x], answer[y + 1, x])
+    dx = _vertex(answer[y, x - 1], answer[y, x], answer[y, x + 1])
+    return np.column_stack([y + dy, x + dx]), answer[y, x].astype(np.float64)
+
+
+def _vertex(
+    before: NDArray[Any], at: NDArray[Any], after: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Offset of a parabola's top from its middle point, within half a pixel."""
+    curve = (before - 2.0 * at + after).astype(np.float64)
+    curve = np.where(curve < 0, curve, -1.0)
+    return np.asarray(np.clip(0.5 * (before - after) / curve, -0.5, 0.5))

@@ -1,0 +1,212 @@
+"""What the devices did, asked in every way."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smartscope.core import DeviceHistory
+
+
+def test_a_jump_holds_from_its_time_on() -> None:
+    history = DeviceHistory()
+    history.set("shutter", 0, 0)
+    history.set("shutter", 100, 1)
+    history.set("shutter", 200, 0)
+    assert [history.at("shutter", t) for t in (-5, 0, 99, 100, 150, 199, 200, 300)] == [
+        0, 0, 0, 1, 1, 1, 0, 0,
+    ]  # fmt: skip
+    assert history.at("unknown", 5, default=7.0) == 7.0
+    assert history.keys() == ("shutter",)
+
+
+def test_a_ramp_is_even() -> None:
+    history = DeviceHistory()
+    history.set("x_um", 0, 10)
+    history.ramp("x_um", 100, 200, 30)
+    assert [history.at("x_um", t) for t in (50, 100, 125, 150, 200, 999)] == [
+        10, 10, 15, 20, 30, 30,
+    ]  # fmt: skip
+
+
+def test_a_new_move_cuts_the_one_under_way() -> None:
+    history = DeviceHistory()
+    history.set("x_um", 0, 0)
+    history.ramp("x_um", 0, 100, 100)
+    history.ramp("x_um", 50, 60, 0)
+    assert [history.at("x_um", t) for t in (25, 50, 55, 60, 100)] == [25, 50, 25, 0, 0]
+    history.ramp("x_um", 60, 160, 100)
+    history.set("x_um", 110, -1)
+    assert [history.at("x_um", t) for t in (109, 110, 160)] == [49, -1, -1]
+
+
+def test_a_move_that_takes_no_time_is_a_jump() -> None:
+    history = DeviceHistory()
+    history.set("z_um", 0, 1)
+    history.ramp("z_um", 10, 10, 5)
+    assert [history.at("z_um", t) for t in (9, 10, 11)] == [1, 5, 5]
+
+
+def test_segments_cut_where_a_slope_changes() -> None:
+    history = DeviceHistory()
+    history.set("power:488", 0, 0)
+    history.set("power:488", 100, 50)
+    history.set("x_um", 0, 0)
+    history.ramp("x_um", 50, 150, 10)
+    rows = list(history.segments(("power:488", "x_um", "nothing"), 0, 200))
+    assert [(a, b) for a, b, _ in rows] == [(0, 50), (50, 100), (100, 150), (150, 200)]
+    assert [row["power:488"] for *_, row in rows] == [
+        (0, 0),
+        (0, 0),
+        (50, 50),
+        (50, 50),
+    ]
+    assert [row["x_um"] for *_, row in rows] == [(0, 0), (0, 5), (5, 10), (10, 10)]
+    assert all(row["nothing"] == (0, 0) for *_, row in rows)
+
+
+def test_jumps_at_the_ends_belong_inside_or_outside() -> None:
+    history = DeviceHistory()
+    history.set("shutter", 0, 0)
+    history.set("shutter", 100, 1)
+    history.set("shutter", 200, 0)
+    (row,) = history.segments(("shutter",), 100, 200)
+    assert row == (100, 200, {"shutter": (1.0, 1.0)})
+    assert list(history.segments(("shutter",), 100, 100)) == []
+
+
+TIMES = st.integers(0, 60)
+VALUES = st.integers(-5, 5).map(float)
+CHANGES = st.lists(
+    st.tuples(st.sampled_from("ab"), TIMES, st.integers(0, 25), VALUES), max_size=14
+).map(lambda rows: sorted(rows, key=lambda row: row[1]))
+
+
+def brute_force(changes: list[Any], key: str, t: float) -> float:
+    """Value of a trace just after `t`, by playing every change in turn."""
+    start, end, low, high = 0.0, 0.0, 0.0, 0.0
+    first = True
+
+    def present(now: float) -> float:
+        if now >= end:
+            return high
+        return low + (high - low) * (now - start) / (end - start)
+
+    for name, since, duration, target in changes:
+        if name != key:
+            continue
+        if since > t and not first:
+            break
+        before = target if first else present(since)
+        start, end, low, high = since, since + duration, before, target
+        first = False
+    return 0.0 if first else (low if t < start else present(t))
+
+
+def played(changes: list[Any]) -> DeviceHistory:
+    history = DeviceHistory()
+    for key, since, duration, target in changes:
+        if duration:
+            history.ramp(key, since, since + duration, target)
+        else:
+            history.set(key, since, target)
+    return history
+
+
+@given(changes=CHANGES)
+def test_every_value_is_the_one_played(changes: list[Any]) -> None:
+    history = played(changes)
+    for key in "ab":
+        for t in range(-2, 90):
+            assert history.at(key, t) == pytest.approx(brute_force(changes, key, t))
+
+
+@given(changes=CHANGES, ends=st.tuples(TIMES, st.integers(0, 90)))
+def test_segments_agree_with_dense_sampling(
+    changes: list[Any], ends: tuple[int, int]
+) -> None:
+    t0, t1 = min(ends), max(ends)
+    history = played(changes)
+    rows = list(history.segments(("a", "b"), t0, t1))
+    assert sum(b - a for a, b, _ in rows) == t1 - t0
+    edges = [t for a, b, _ in rows for t in (a, b)]
+    assert edges == sorted(edges)
+    assert all(a < b for a, b, _ in rows)
+    for a, b, values in rows:
+        for key, (first, last) in values.items():
+            inside = np.linspace(a, b, 9)[1:-1]
+            expected = [brute_force(changes, key, t) for t in inside]
+            straight = first + (last - first) * (inside - a) / (b - a)
+            np.testing.assert_allclose(straight, expected, atol=1e-9)
+
+
+@given(changes=CHANGES, cut=TIMES)
+def test_forgetting_changes_nothing_from_there_on(changes: list[Any], cut: int) -> None:
+    whole, short = played(changes), played(changes)
+    short.forget_before(cut)
+    for key in "ab":
+        for t in range(cut, 90):
+            assert short.at(key, t) == whole.at(key, t)
+    wanted = list(whole.segments(("a", "b"), cut, 90))
+    assert list(short.segments(("a", "b"), cut, 90)) == wanted
+
+
+def test_a_long_run_is_forgotten() -> None:
+    history = DeviceHistory()
+    for t in range(2000):
+        history.set("shutter", t, t % 2)
+        history.set_pattern(t, t)
+        history.forget_before(t - 10)
+    trace = history._traces["shutter"]
+    assert len(trace.t_ns) < 60
+    assert len(history._patterns) < 30
+    assert history.at("shutter", 1999) == 1
+    assert history.pattern_at(1995) == 1995
+
+
+def test_repeating_a_value_costs_nothing() -> None:
+    history = DeviceHistory()
+    for t in range(100):
+        history.set("power:488", t, 5)
+    assert len(history._traces["power:488"].t_ns) == 1
+
+
+def test_patterns() -> None:
+    history = DeviceHistory()
+    assert history.pattern_at(5) is None
+    history.set_pattern(10, "left")
+    history.set_pattern(20, None)
+    assert [history.pattern_at(t) for t in (9, 10, 19, 20)] == [
+        None, "left", "left", None,
+    ]  # fmt: skip
+
+
+def test_threads_may_write_and_read() -> None:
+    history = DeviceHistory()
+    failures: list[BaseException] = []
+
+    def write(key: str) -> None:
+        for t in range(300):
+            history.ramp(key, t, t + 5, t % 7)
+
+    def read() -> None:
+        try:
+            for t in range(300):
+                for a, b, _ in history.segments(("a", "b"), 0, t):
+                    assert a < b
+                history.forget_before(t // 2)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(key,)) for key in "ab"]
+    threads.append(threading.Thread(target=read))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
