@@ -136,8 +136,8 @@ def test_no_light_is_no_light_also_where_the_calibration_begins_higher():
         ),
         (
             {"FITC": {488: {"power_mw": 13}}},
-            "light.FITC.488.power_mw: 13 mW is outside of the calibrated 0 to 12 mW; use "
-            "power_percent, or calibrate the line in rig 'stand'",
+            "light.FITC.488.power_mw: 13 mW is outside of the calibrated 0 to 12 mW; "
+            "use power_percent, or calibrate the line in rig 'stand'",
         ),
         (
             {"FITC": {561: {"power_mw": 1}}},

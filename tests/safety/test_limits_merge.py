@@ -57,8 +57,8 @@ def test_the_default_rate_does_not_loosen_the_rigs():
     [
         (
             {"power_percent": {488: 80}},
-            "safety.power_percent.488: 80 is looser than the rig's 60; an experiment may "
-            "only tighten; lower it or ask whoever owns the rig file",
+            "safety.power_percent.488: 80 is looser than the rig's 60; an experiment "
+            "may only tighten; lower it or ask whoever owns the rig file",
         ),
         (
             {"power_mw": {488: 5.1}},

@@ -51,8 +51,9 @@ def dotted(loc: Loc) -> str:
 
 def undotted(text: str) -> Loc:
     """Return the keys and indices of a dotted field; inverse of `dotted`."""
-    parts = [p for p in re.split(r"[.\[\]]", text) if p]
-    return tuple(int(p) if p.isdigit() else p for p in parts)
+    # Only what stands in brackets is an index: a light line is called 488.
+    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", text)
+    return tuple(int(index) if index else name for index, name in parts)
 
 
 @dataclass(frozen=True, slots=True)

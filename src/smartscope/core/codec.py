@@ -45,7 +45,7 @@ def encode(value: Any) -> Any:
         return [encode(v) for v in value]
     if isinstance(value, np.ndarray):
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            return [v if np.isfinite(v) else None for v in value.tolist()]
+            return np.where(np.isfinite(value), value.astype(object), None).tolist()
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()

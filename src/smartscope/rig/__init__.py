@@ -12,6 +12,7 @@ from smartscope.rig._actuator import Actuator
 from smartscope.rig._cache import ExternalChange
 from smartscope.rig._capabilities import Capabilities
 from smartscope.rig._cfg import Configuration, check_configuration
+from smartscope.rig._cfg import Configuration, check_configuration
 from smartscope.rig._commands import Command
 from smartscope.rig._geometry import Geometry
 from smartscope.rig._light import LightScale
@@ -25,11 +26,13 @@ __all__ = [
     "Capabilities",
     "Command",
     "Configuration",
+    "Configuration",
     "Devices",
     "ExternalChange",
     "Geometry",
     "LightScale",
     "Rig",
+    "check_configuration",
     "check_configuration",
     "create_core",
     "import_quietly",

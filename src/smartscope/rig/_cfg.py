@@ -122,20 +122,27 @@ class Configuration:
     def _objective(self) -> str | None:
         turret = self._config.roles.objective if self._config.roles else None
         if turret is None:
-            return None
+            # One objective is mounted, so the only calibrated one is it.
+            named = list(self._config.calibration)
+            return named[0] if len(named) == 1 else None
         startup = self._cfg.presets.get("System", {}).get("Startup", [])
-        said = {(d, p): v for d, p, v in startup} | self._cfg.properties
-        label = said.get((turret, "Label"))
-        if label is None and (state := said.get((turret, "State"), "0")).isdigit():
-            labels = self._cfg.labels.get(turret, [])
-            label = labels[int(state)] if int(state) < len(labels) else None
+        said = self._cfg.properties | {(d, p): v for d, p, v in startup}
+        label = said.get((turret, "Label")) or self._label(
+            turret, said.get((turret, "State"), "0")
+        )
         for group, presets in self._cfg.presets.items():
-            if group == "System":
-                continue
             for preset, settings in presets.items():
-                if (turret, "Label", label) in settings:
-                    return preset
+                for device, prop, value in settings:
+                    at = value if prop == "Label" else self._label(turret, value)
+                    if group != "System" and device == turret and at == label:
+                        return preset
         return label
+
+    def _label(self, device: str, state: str) -> str | None:
+        labels = self._cfg.labels.get(device, [])
+        if state.isdigit() and int(state) < len(labels):
+            return labels[int(state)]
+        return None
 
 
 def check_configuration(config: RigConfig, *, base_dir: Path) -> Configuration:

@@ -43,7 +43,7 @@ class LightAccount:
     ) -> None:
         now = rig.clock.now_ns()
         self.ledger = DoseLedger(
-            config, rig.history, start_ns=now, objective=rig.state(now).objective
+            config, rig.history, start_ns=now, objective=rig.objective
         )
         self._rig = rig
         self._safety = experiment.safety
@@ -76,7 +76,7 @@ class LightAccount:
     def charge(self, t_ns: int) -> None:
         """Charge everything up to `t_ns`, journal it and forget the past."""
         state = self._rig.state(t_ns)
-        self.ledger.set_objective(t_ns, state.objective)
+        self.ledger.set_objective(t_ns, self._rig.objective)
         here, total = self.here(), self.ledger.total()
         self._note(
             "dose",

@@ -97,7 +97,7 @@ class LiveRun:
         self._specimen: Specimen | None = None
         self._truth: TruthLog | None = None
         self._interlocks = Interlocks()
-        self._objective = rig.state(self._clock.now_ns()).objective
+        self._objective = rig.objective
         self._source = self._make_source()
         self._guard = Guard(files.rig, self._experiment)
         self._lights = self._make_lights()
@@ -399,8 +399,7 @@ class LiveRun:
         self._rig.history.forget_before(needed)
 
     def _check_event(self, event: MDAEvent, powers: Mapping[str, float]) -> None:
-        state = self._rig.state(self._clock.now_ns())
-        self._guard.check_event(event, powers=powers, objective=state.objective)
+        self._guard.check_event(event, powers=powers, objective=self._rig.objective)
 
     def _check_action(self, request: Request) -> str | None:
         now = self._clock.now_ns()
@@ -410,7 +409,7 @@ class LiveRun:
             state=self._rig.state(now),
             planned=self._schedule.base(position),
             offset=self._schedule.offset(position),
-            sensor_px=self._rig.camera_geometry().sensor_shape,
+            sensor_px=self._rig.sensor_shape,
             t_ns=now,
         )
 

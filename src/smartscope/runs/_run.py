@@ -92,6 +92,7 @@ def _run_live(files: Files, options: Options) -> RunResult:
         core=options.core,
     )
     try:
-        return LiveRun(files, rig, options).run()
+        with rig.exclusive(files.experiment.name):
+            return LiveRun(files, rig, options).run()
     finally:
         rig.close()

@@ -73,7 +73,7 @@ class SpecimenSource:
         )
 
     def _view(self) -> SpecimenView:
-        camera = self._rig.camera_geometry()
+        camera = self._rig.geometry
         height, width = (
             camera.roi.height_px // camera.binning,
             camera.roi.width_px // camera.binning,
@@ -83,7 +83,7 @@ class SpecimenSource:
         state = self._rig.state(self._clock.now_ns())
         return SpecimenView(
             shape=(height, width),
-            sensor_shape=camera.sensor_shape,
+            sensor_shape=self._rig.sensor_shape,
             roi=camera.roi,
             binning=camera.binning,
             orientation=camera.orientation,
