@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -191,7 +192,7 @@ def test_verify_names_the_damage_and_writes_nothing(
     damage(sound)
     before = _fingerprint(sound)
     problems = RunFolder(sound).verify()
-    assert any(__import__("re").search(said, problem) for problem in problems), problems
+    assert any(re.search(said, problem) for problem in problems), problems
     assert _fingerprint(sound) == before
 
 

@@ -130,7 +130,8 @@ REFUSED = [
     # -- travel
     (
         MoveStage(**why(x_um=1001.0, y_um=0.0)),
-        f"stage x 1001 um is outside of -1000 to 1000 um (limits.stage_um.x of {WHERE})",
+        "stage x 1001 um is outside of -1000 to 1000 um (limits.stage_um.x of "
+        f"{WHERE})",
     ),
     (
         MoveStage(**why(x_um=0.0, y_um=-501.0)),
@@ -142,7 +143,8 @@ REFUSED = [
     ),
     (
         ShiftPosition(**why(dx_um=101.0)),
-        f"stage x 1001 um is outside of -1000 to 1000 um (limits.stage_um.x of {WHERE})",
+        "stage x 1001 um is outside of -1000 to 1000 um (limits.stage_um.x of "
+        f"{WHERE})",
     ),
     (
         ShiftPosition(**why(dz_um=11.0)),
@@ -331,7 +333,8 @@ def test_a_power_in_mw_that_nobody_knows_is_refused():
     assert check(
         SetPower(line="488", power_percent=1.0, reason=""), state=elsewhere
     ) == (
-        f"power of line 488 cannot be compared with 5 mW (limits.power_mw.488 of {WHERE}"
+        "power of line 488 cannot be compared with 5 mW (limits.power_mw.488 of "
+        f"{WHERE}"
         "): there is no power calibration for objective 20x"
     )
     # Off is off, whatever the objective.
@@ -362,7 +365,8 @@ def test_hardware_actions_are_limited_in_any_second():
         False
     ] * 2
     assert at(999) == (
-        "more than 3 hardware actions per second (safety.actions_per_s of the experiment)"
+        "more than 3 hardware actions per second (safety.actions_per_s of the "
+        "experiment)"
     )
     # What was refused does not count; the first leaves the window after a second.
     assert [at(ms) is None for ms in (1000, 1001, 1400)] == [True, False, True]
@@ -425,22 +429,26 @@ FIX = "change it, or ask whoever owns the rig file"
     [
         (
             plan(stage_positions=[(0, 0, 0), (1001, 0, 0)]),
-            "acquisition.stage_positions[1]: planned event 1 (p=1, c=0): stage x 1001 um "
+            "acquisition.stage_positions[1]: planned event 1 (p=1, c=0): stage x "
+            "1001 um "
             f"is outside of -1000 to 1000 um (limits.stage_um.x of {WHERE}); {FIX}",
         ),
         (
             plan(stage_positions=[(0, 0, 51)]),
-            "acquisition.stage_positions[0]: planned event 0 (p=0, c=0): focus 51 um is "
+            "acquisition.stage_positions[0]: planned event 0 (p=0, c=0): focus 51 "
+            "um is "
             f"outside of -50 to 50 um (limits.focus_um of {WHERE}); {FIX}",
         ),
         (
             plan(stage_positions=[(0, 0, 45)], z_plan={"range": 12, "step": 6}),
-            "acquisition.z_plan: planned event 2 (p=0, c=0, z=2): focus 51 um is outside "
+            "acquisition.z_plan: planned event 2 (p=0, c=0, z=2): focus 51 um is "
+            "outside "
             f"of -50 to 50 um (limits.focus_um of {WHERE}); {FIX}",
         ),
         (
             plan(channels=["FITC", {"config": "Cy3", "exposure": 300}]),
-            "acquisition.channels[1].exposure: planned event 1 (c=1): exposure 300 ms is "
+            "acquisition.channels[1].exposure: planned event 1 (c=1): exposure "
+            "300 ms is "
             f"outside of 1 to 200 ms (limits.exposure_ms of {WHERE}); {FIX}",
         ),
         (
@@ -456,7 +464,8 @@ FIX = "change it, or ask whoever owns the rig file"
                 keep_shutter_open_across=("z",),
             ),
             "acquisition.keep_shutter_open_across: planned event 10 (p=0, c=0, z=10): "
-            "light would stay on for 1100 ms, longer than 1000 ms (limits.max_lit_ms of "
+            "light would stay on for 1100 ms, longer than 1000 ms "
+            "(limits.max_lit_ms of "
             f"{WHERE}); {FIX}",
         ),
     ],
@@ -476,7 +485,8 @@ def test_the_first_event_that_breaks_a_limit(sequence, said):
         ),
         (
             {"FITC": {488: {"power_mw": 6}}},
-            "light.FITC: planned event 0 (c=0): power 6 mW of line 488 at 64 % is above",
+            "light.FITC: planned event 0 (c=0): power 6 mW of line 488 at 64 % is "
+            "above",
         ),
     ],
 )

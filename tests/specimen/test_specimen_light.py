@@ -86,8 +86,10 @@ def test_dose_is_power_times_time(lab):
 
 
 def test_bleaching_within_a_long_exposure(lab):
-    steady = lab.photons(lab.Bench(**_dark(lab)).snap(1.0, 3000))
-    fading = lab.Bench(**_dark(lab, bleach_half_dose=100.0)).snap(1.0, 3000)
+    changes = _dark(lab, photons_per_ms=5.0)
+    steady = lab.photons(lab.Bench(**changes).snap(1.0, 3000))
+    changes["bleach_half_dose"] = 100.0
+    fading = lab.Bench(**changes).snap(1.0, 3000)
     decay = 3 * np.log(2)
     share = (1 - np.exp(-decay)) / decay
     assert lab.photons(fading) == pytest.approx(share * steady, rel=0.02)

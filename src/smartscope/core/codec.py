@@ -45,7 +45,8 @@ def encode(value: Any) -> Any:
         return [encode(v) for v in value]
     if isinstance(value, np.ndarray):
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            return np.where(np.isfinite(value), value.astype(object), None).tolist()
+            value = value.astype(object)
+            value[~np.isfinite(value.astype(float))] = None
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()

@@ -10,30 +10,33 @@ from setting the root logger to DEBUG.
 
 from smartscope.rig._actuator import Actuator
 from smartscope.rig._cache import ExternalChange
+from smartscope.rig._calibrate import CalibrationResult, calibrate
 from smartscope.rig._capabilities import Capabilities
-from smartscope.rig._cfg import Configuration, check_configuration
 from smartscope.rig._cfg import Configuration, check_configuration
 from smartscope.rig._commands import Command
 from smartscope.rig._geometry import Geometry
 from smartscope.rig._light import LightScale
 from smartscope.rig._mmcore import create_core
 from smartscope.rig._quiet import import_quietly
+from smartscope.rig._register import Shift, measure_shift
 from smartscope.rig._rig import Rig
 from smartscope.rig._roles import Devices
 
 __all__ = [
     "Actuator",
+    "CalibrationResult",
     "Capabilities",
     "Command",
-    "Configuration",
     "Configuration",
     "Devices",
     "ExternalChange",
     "Geometry",
     "LightScale",
     "Rig",
-    "check_configuration",
+    "Shift",
+    "calibrate",
     "check_configuration",
     "create_core",
     "import_quietly",
+    "measure_shift",
 ]

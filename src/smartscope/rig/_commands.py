@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ class Command:
     t_arrival_ns: int = 0
     t_ready_ns: int = 0
     steps: list[Callable[[Command], None]] = field(default_factory=list)
-    arrived: Callable[[int], None] | None = None
+    trace: Callable[[int, Any], None] | None = None
     taken: bool = False
 
     @property

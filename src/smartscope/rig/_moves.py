@@ -10,8 +10,6 @@ from smartscope.rig._mmcore import did_you_mean
 from smartscope.rig._resources import Drive, FocusLock, Offset, Stage, Turret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from smartscope.rig._bench import Bench
     from smartscope.rig._commands import Command
     from smartscope.rig._issue import Issuer
@@ -70,29 +68,22 @@ class Mover:
         )
         travel_ns = int(distance / timing.stage_um_per_ms * NS_PER_MS)
 
-        def trace(end_ns: int) -> None:
-            bench.history.ramp("x_um", start, max(start, end_ns), x_um)
-            bench.history.ramp("y_um", start, max(start, end_ns), y_um)
+        def trace(end_ns: int, at: tuple[float, float]) -> None:
+            bench.history.ramp("x_um", start, max(start, end_ns), at[0])
+            bench.history.ramp("y_um", start, max(start, end_ns), at[1])
 
-        self._under_way(
-            command, stage.device, start + travel_ns, timing.stage_settle_ms, trace
-        )
+        arrival = start + travel_ns
+        trace(arrival, (x_um, y_um))
+        command.trace = trace if command.resource == stage.name else None
+        self._under_way(command, stage.device, arrival, timing.stage_settle_ms)
 
     def _under_way(
-        self,
-        command: Command,
-        device: str,
-        arrival_ns: int,
-        settle_ms: float,
-        trace: Callable[[int], None],
+        self, command: Command, device: str, arrival_ns: int, settle_ms: float
     ) -> None:
-        bench = self._bench
-        trace(arrival_ns)
+        command.devices = (device,)
         command.t_arrival_ns = arrival_ns
-        rest_ms = bench.config.settle_ms.get(device, settle_ms)
+        rest_ms = self._bench.config.settle_ms.get(device, settle_ms)
         command.t_ready_ns = arrival_ns + int(rest_ms * NS_PER_MS)
-        # A virtual clock lives by the timing table; a real move ends when it ends.
-        command.arrived = None if bench.clock.kind == "virtual" else trace
 
     # --------------------------------------------------------------------- focus
 
@@ -130,14 +121,15 @@ class Mover:
     def _send_drive(self, command: Command, drive: Drive, target: float) -> None:
         bench, timing = self._bench, self._bench.config.timing
         bench.port.set_z(drive.device, target)
-        start, total = bench.clock.now_ns(), drive.total(target)
+        start = bench.clock.now_ns()
 
-        def trace(end_ns: int) -> None:
-            bench.history.ramp("z_um", start, max(start, end_ns), total)
+        def trace(end_ns: int, at: float) -> None:
+            bench.history.ramp("z_um", start, max(start, end_ns), drive.total(at))
 
         arrival = start + int(timing.focus_settle_ms * NS_PER_MS)
-        command.devices = (drive.device,)
-        self._under_way(command, drive.device, arrival, 0.0, trace)
+        trace(arrival, target)
+        command.trace = trace if command.resource == drive.name else None
+        self._under_way(command, drive.device, arrival, 0.0)
 
     def _focus_locked(self, drive: Drive, target: float) -> Command:
         """Move the focus while the hardware autofocus holds it."""
@@ -171,19 +163,15 @@ class Mover:
         bench, timing = self._bench, self._bench.config.timing
         bench.port.set_z(offset.device, wanted)
         start = bench.clock.now_ns()
-
-        def trace(end_ns: int) -> None:
-            bench.history.ramp("z_um", start, max(start, end_ns), total)
-
         arrival = start + int(timing.focus_settle_ms * NS_PER_MS)
-        self._under_way(command, offset.device, arrival, 0.0, trace)
+        bench.history.ramp("z_um", start, arrival, total)
+        self._under_way(command, offset.device, arrival, 0.0)
 
     def _relock(self, command: Command, drive: Drive, target: float) -> None:
         lock = self._bench.table.need("autofocus", FocusLock)
         self._must_be_at(drive, target)
         self._bench.port.hold_focus(lock.device, True)
         command.devices = lock.devices
-        command.arrived = None
 
     def lock(self, on: bool) -> Command:
         """See `Actuator.lock_focus`."""
@@ -251,7 +239,6 @@ class Mover:
         now = bench.clock.now_ns()
         turret.trace(now, label)
         command.devices = turret.devices
-        command.arrived = None
         rest_ms = bench.config.settle_ms.get(
             turret.device, bench.config.timing.property_ms
         )
@@ -279,7 +266,6 @@ class Mover:
             else:
                 self._send_drive(command, drive, target)
         if stage is not None and isinstance(at, tuple):
-            command.devices = stage.devices
             self._send_stage(command, stage, *at)
 
     def _offset_to(self, label: str) -> tuple[float, float, float]:

@@ -130,7 +130,8 @@ class Port:
         x_um, y_um = ask(
             device, "reading its position", lambda: self.core.getXYPosition(device)
         )
-        return float(x_um), float(y_um)
+        # Adding zero turns the demo stage's -0.0 into 0.0.
+        return float(x_um) + 0.0, float(y_um) + 0.0
 
     def set_z(self, device: str, z_um: float) -> None:
         """Send a focus drive off, um."""

@@ -128,6 +128,11 @@ class RoleCheck:
     def value(self, entry: PropertyValue, field: str) -> None:
         """Check that a property takes a value."""
         device, prop, value = entry
+        self.device(device, field)
+        if prop == "State" and self._core.getDeviceType(device) == DeviceType.Shutter:
+            if str(value) not in ("0", "1"):
+                raise self.error(f"shutter {device} takes 0 or 1, not {value}", field)
+            return
         self.property(device, prop, field)
         allowed = self._core.getAllowedPropertyValues(device, prop)
         if allowed and str(value) not in allowed:

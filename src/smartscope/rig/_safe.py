@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from smartscope.config import RigConfig
     from smartscope.rig._bench import Bench
+    from smartscope.rig._port import Port
+    from smartscope.rig._resources import Resource
     from smartscope.rig._roles import RoleCheck
 
 _log = logging.getLogger("smartscope.rig")
@@ -114,13 +117,29 @@ class SafeState:
             failures.append(failure)
 
     def _close(self, shutter: Shutter) -> None:
+        self._expect((shutter.device, "State", "0"))
         self._bench.port.set_shutter(shutter.device, False)
+        self._bench.store(shutter, False, "commanded")
 
     def _set(self, entry: Entry) -> None:
-        self._bench.port.set_property(*entry)
+        concerned = self._expect(entry)
+        _switch(self._bench.port, entry)
+        for resource, value in concerned:
+            self._bench.store(resource, value, "commanded")
+
+    def _expect(self, entry: Entry) -> list[tuple[Resource, object]]:
+        """Before the device is told: its answer must not look like somebody else's."""
+        device, prop, text = entry
+        found: list[tuple[Resource, object]] = []
+        for resource in self._bench.table.concerned(device, prop):
+            self._bench.book.abandon(resource.name)
+            with suppress(NotImplementedError, ValueError, IndexError):
+                value = resource.parse(prop, text)
+                self._bench.cache.expect(resource.name, value)
+                found.append((resource, value))
+        return found
 
     def _closed(self, shutter: Shutter) -> str | None:
-        self._bench.book.abandon(shutter.name)
         found = shutter.read()
         self._bench.store(shutter, found, "read")
         return f"{shutter.device}: the shutter did not close" if found else None
@@ -128,10 +147,30 @@ class SafeState:
     def _verified(self, entry: Entry) -> str | None:
         device, prop, wanted = entry
         bench = self._bench
-        found = bench.port.get_property(device, prop)
+        found = _look(bench.port, entry)
         for resource in bench.table.concerned(device, prop):
-            bench.book.abandon(resource.name)
             bench.store(resource, resource.read(), "read")
         if equal_text(wanted, found):
             return None
         return f"{device}: {prop} is {found} and should be {wanted}"
+
+
+def _is_shutter(port: Port, entry: Entry) -> bool:
+    # Some shutters (Utilities' State Device Shutter) have no property for it.
+    kind = port.core.getDeviceType(entry[0])
+    return bool(kind == DeviceType.Shutter and entry[1] == "State")
+
+
+def _switch(port: Port, entry: Entry) -> None:
+    device, prop, value = entry
+    if _is_shutter(port, entry):
+        port.set_shutter(device, float(value) != 0)
+    else:
+        port.set_property(device, prop, value)
+
+
+def _look(port: Port, entry: Entry) -> str:
+    device, prop, _ = entry
+    if _is_shutter(port, entry):
+        return str(int(port.get_shutter(device)))
+    return port.get_property(device, prop)

@@ -9,7 +9,6 @@ from smartscope.core import NS_PER_MS, HardwareError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
 
     from smartscope.config import RigConfig
     from smartscope.core import Clock
@@ -104,10 +103,11 @@ class Settler:
     def _arrive(self, command: Command, deadline: float, patience: float) -> None:
         while True:
             waited = self.wait_idle(command.devices, deadline, patience)
-            if command.arrived is not None and not command.superseded:
-                # Found idle at once, it arrived some time ago, as predicted.
-                now = self._clock.now_ns()
-                command.arrived(now if waited else min(now, command.t_arrival_ns))
+            # Found idle at once, it arrived some time ago, as predicted. A virtual
+            # clock lives by the timing table in any case.
+            now = self._clock.now_ns()
+            if self._clock.kind != "virtual" and (waited or now < command.t_arrival_ns):
+                command.t_arrival_ns = now
             self._pass_time(command)
             if command.superseded or not command.steps:
                 return
@@ -137,11 +137,10 @@ class Settler:
             time.sleep(_POLL_S)
             found = resource.read_for(value)
         if not command.superseded:
-            self._store(resource, found)
+            self._cache.put(resource.name, found, self._clock.now_ns(), "read")
+            if command.trace is not None:
+                command.trace(command.t_arrival_ns, found)
         return resource.describe(found)
-
-    def _store(self, resource: Resource, found: Any) -> None:
-        self._cache.put(resource.name, found, self._clock.now_ns(), "read")
 
     def _recover(self, command: Command, resource: Resource) -> None:
         # It is where it is; what we wanted must not be taken for an outside change.

@@ -41,13 +41,13 @@ class TruthLog:
             self._columns[name].extend(values)
 
     def tables(self) -> dict[str, dict[str, list[Any]]]:
-        """``truth``, a row per cell and look, and ``truth_divisions``."""
+        """``truth``, a row per cell and look, and ``divisions``."""
         if self._last_ns is None:
             return {}
         divisions = self._specimen.truth(self._last_ns).divisions
         return {
             "truth": dict(self._columns),
-            "truth_divisions": {
+            "divisions": {
                 "parent_id": [d.parent_id for d in divisions],
                 "daughters": [list(d.daughters) for d in divisions],
                 "onset_s": [d.onset_s for d in divisions],

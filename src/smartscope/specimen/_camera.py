@@ -68,15 +68,17 @@ def noisy_electrons(
     if read_noise_e >= _SMOOTH_READ_NOISE_E:
         return _bent(mean, read_noise_e, z)
     few = mean < _MANY_ELECTRONS
-    drawn = _bent(np.maximum(mean, np.float32(_MANY_ELECTRONS)), read_noise_e, z)
     counted = noise.poisson(mean[few]).astype(np.float32)
-    drawn[few] = counted + np.float32(read_noise_e) * z[few]
+    counted += np.float32(read_noise_e) * z[few]
+    drawn = _bent(np.maximum(mean, np.float32(_MANY_ELECTRONS)), read_noise_e, z)
+    drawn[few] = counted
     return drawn
 
 
 def _bent(
     mean: NDArray[np.float32], read_noise_e: float, z: NDArray[np.float32]
 ) -> NDArray[np.float32]:
+    # Overwrites z.
     variance = mean + np.float32(read_noise_e**2)
     bend = mean / variance
     bend *= np.float32(1 / 6)

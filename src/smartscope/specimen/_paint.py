@@ -3,8 +3,9 @@
 A nucleus is a disc convolved with a Gaussian point-spread function, stretched to an
 ellipse. The disc's blurred profile is exact: a Gaussian ball at distance r from the
 centre lies within radius 1 with the probability of a non-central chi-square law. The
-stretch gives an ellipse its right second moments, which is exact both in focus and
-far from it. Sums of photons do not depend on the blur.
+stretch gives an ellipse its right second moments at every blur; only the softness of
+an elongated one's rim is stretched along with it. Sums of photons do not depend on
+the blur.
 """
 
 from __future__ import annotations
@@ -259,10 +260,10 @@ def paint_gaussians(
     sigma_px: NDArray[np.float64],
     peak: NDArray[np.float64],
 ) -> None:
-    """Add round Gaussians to `canvas` (y, x): one matrix product on a coarse grid.
+    """Add round Gaussians to `canvas` (y, x), to two percent of their peak.
 
     Wide spots are smooth, so they are summed on a grid as coarse as the narrowest
-    allows and interpolated.
+    allows and interpolated; interpolation keeps the sum of photons.
     """
     height, width = canvas.shape
     reach = 4 * sigma_px[:, None]
@@ -270,24 +271,25 @@ def paint_gaussians(
     seen = ((centre_yx > -reach) & (centre_yx < shape + reach)).all(axis=1)
     if not seen.any():
         return
-    centre, sigma, peak = centre_yx[seen], sigma_px[seen], peak[seen]
-    step = int(np.clip(sigma.min() / 1.5, 1, 8))
-    rows = _gaussian(centre[:, 0], sigma, height, step)
-    columns = _gaussian(centre[:, 1], sigma, width, step)
-    rows *= peak.astype(np.float32)[:, None]
-    # Not BLAS: its threads cost more than so small a product.
-    coarse: NDArray[np.float32] = np.einsum("ny,nx->yx", rows, columns)
-    if step == 1:
-        canvas += coarse[:height, :width]
-        return
+    step = int(np.clip(sigma_px[seen].min() / 2.5, 1, 8))
+    centre, sigma = centre_yx[seen] / step, sigma_px[seen] / step
+    coarse = np.zeros((height // step + 2, width // step + 2), np.float32)
+    rows = _gaussian(centre[:, 0], sigma, coarse.shape[0])
+    rows *= peak[seen].astype(np.float32)[:, None]
+    columns = _gaussian(centre[:, 1], sigma, coarse.shape[1])
+    low = np.maximum(centre - 4 * sigma[:, None], 0).astype(np.int64)
+    high = np.maximum(centre + 4 * sigma[:, None] + 1, 1).astype(np.int64)
+    spans = np.concatenate([low, high], axis=1).tolist()
+    for row, column, (y0, x0, y1, x1) in zip(rows, columns, spans, strict=True):
+        coarse[y0:y1, x0:x1] += row[y0:y1, None] * column[None, x0:x1]
     tall = _interpolate(coarse, step)[:height]
     canvas += _interpolate(tall.T, step)[:width].T
 
 
 def _gaussian(
-    centre: NDArray[np.float64], sigma: NDArray[np.float64], length: int, step: int
+    centre: NDArray[np.float64], sigma: NDArray[np.float64], count: int
 ) -> NDArray[np.float32]:
-    nodes = np.arange(0, length + step, step)
+    nodes = np.arange(count)
     scaled = ((nodes[None, :] - centre[:, None]) / sigma[:, None]).astype(np.float32)
     return np.asarray(np.exp(np.float32(-0.5) * scaled * scaled))
 
