@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import useq
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smartscope.config import Experiment, RigConfig, load_experiment, load_rig
@@ -18,6 +18,10 @@ from smartscope.core import ConfigError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+# The same examples everywhere, however busy the machine is.
+STEADY = settings(
+    derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 GOOD: dict[str, Any] = {
     "name": "a",
     "rig": "rig.yaml",
@@ -102,32 +106,32 @@ def outcome(build: Any, data: Any) -> str:
         return "model"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(STEADY, max_examples=150)
 @given(data=st.dictionaries(KEYS, ANY, max_size=6))
 def test_any_mapping(data: dict[str, Any]) -> None:
     outcome(Experiment.model_validate, data)
     outcome(RigConfig.model_validate, data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(STEADY, max_examples=400)
 @given(place=st.sampled_from(places(GOOD)), value=ANY)
 def test_anything_anywhere_in_an_experiment(place: tuple[Any, ...], value: Any) -> None:
     outcome(Experiment.model_validate, replaced(GOOD, place, value))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(STEADY, max_examples=200)
 @given(place=st.sampled_from(places(GOOD_RIG)), value=ANY)
 def test_anything_anywhere_in_a_rig(place: tuple[Any, ...], value: Any) -> None:
     outcome(RigConfig.model_validate, replaced(GOOD_RIG, place, value))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(STEADY, max_examples=300)
 @given(plan=st.dictionaries(st.sampled_from(keys_of((useq.MDASequence,))), ANY))
 def test_any_plan(plan: dict[str, Any]) -> None:
     outcome(Experiment.model_validate, {**GOOD, "acquisition": plan})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(STEADY, max_examples=150)
 @given(data=ANY)
 def test_any_file(data: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
@@ -136,7 +140,7 @@ def test_any_file(data: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     outcome(load_rig, path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(STEADY, max_examples=150)
 @given(data=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_any_bytes(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "bytes.yaml"

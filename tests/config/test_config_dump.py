@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import useq
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smartscope.config import (
@@ -24,6 +24,10 @@ from smartscope.config import (
     with_absolute_paths,
 )
 
+# The same examples everywhere, however busy the machine is.
+STEADY = settings(
+    derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 PLANS: list[dict[str, Any]] = [
     {"channels": [{"config": "FITC", "exposure": 20}, "488"]},
     {"z_plan": {"range": 4, "step": 0.5}, "axis_order": "tpcz"},
@@ -221,7 +225,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(STEADY, max_examples=120)
 @given(parameters=st.dictionaries(PLAIN_TEXT, VALUES, max_size=4), name=PLAIN_TEXT)
 def test_any_parameters_load_again(
     parameters: dict[str, Any], name: str, tmp_path_factory: pytest.TempPathFactory

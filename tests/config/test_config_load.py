@@ -254,6 +254,13 @@ def test_errors_in_python_speak_as_plainly() -> None:
     assert caught.value.line is None
 
 
+@pytest.mark.parametrize("key", ["[", "str", "float", "a[b]", "function-after[f]", "7"])
+def test_odd_keys_are_named(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Experiment(name="a", rig="r", acquisition={"channels": ["F"]}, **{key: 1})
+    assert caught.value.problem == f"unknown key '{key}'"
+
+
 def test_models_can_be_copied_to_another_process(tmp_path: Path) -> None:
     made = experiment(tmp_path, HEAD + PLAN)
     assert pickle.loads(pickle.dumps(made)) == made

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smartscope.core import (
@@ -37,6 +37,10 @@ from smartscope.core import (
     encode,
 )
 
+# The same examples everywhere, however busy the machine is.
+STEADY = settings(
+    derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 INTS = st.integers(-(2**62), 2**62)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=8)
@@ -156,7 +160,7 @@ def through_json(value: Any) -> Any:
     return decode(type(value), through_text(encode(value)))
 
 
-@settings(deadline=None)
+@settings(STEADY)
 @given(action=ACTIONS)
 def test_every_action_comes_back(action: Action) -> None:
     text = json.dumps(encode(action), allow_nan=False)
@@ -168,7 +172,7 @@ def test_every_action_comes_back(action: Action) -> None:
 @pytest.mark.parametrize("kind", ACTION_KINDS, ids=lambda kind: kind.__name__)
 def test_every_kind_is_covered(kind: type[Action]) -> None:
     # A field of a new type fails here, not in a run.
-    @settings(deadline=None, max_examples=5)
+    @settings(STEADY, max_examples=5)
     @given(action=actions(kind))
     def says_what_it_is(action: Action) -> None:
         assert encode(action)["do"] == kind.__name__
@@ -177,19 +181,19 @@ def test_every_kind_is_covered(kind: type[Action]) -> None:
     says_what_it_is()
 
 
-@settings(deadline=None)
+@settings(STEADY)
 @given(decision=DECISIONS)
 def test_a_decision_comes_back(decision: Decision) -> None:
     assert through_json(decision) == decision
 
 
-@settings(deadline=None)
+@settings(STEADY)
 @given(outcome=OUTCOMES)
 def test_an_outcome_comes_back(outcome: Outcome) -> None:
     assert through_json(outcome) == outcome
 
 
-@settings(deadline=None, max_examples=60)
+@settings(STEADY, max_examples=60)
 @given(seen=observations())
 def test_an_observation_comes_back(seen: Observation) -> None:
     back = through_json(seen)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smartscope.core import (
@@ -18,6 +18,10 @@ from smartscope.core import (
     image_to_sensor,
 )
 
+# The same examples everywhere, however busy the machine is.
+STEADY = settings(
+    derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 NOTHING = Orientation()
 
 
@@ -61,6 +65,7 @@ MATRICES = st.tuples(st.tuples(NUMBERS, NUMBERS), st.tuples(NUMBERS, NUMBERS)).f
 )
 
 
+@settings(STEADY)
 @given(camera=cameras())
 def test_each_image_pixel_is_where_the_sensor_says(camera: Any) -> None:
     shape, roi, binning, turned = camera
@@ -74,6 +79,7 @@ def test_each_image_pixel_is_where_the_sensor_says(camera: Any) -> None:
     np.testing.assert_allclose(mapped[:, 1], sensor_y.ravel(), atol=1e-9)
 
 
+@settings(STEADY)
 @given(camera=cameras(), affine=MATRICES, stage=st.tuples(NUMBERS, NUMBERS))
 def test_each_image_pixel_is_where_the_sample_is(
     camera: Any, affine: Matrix, stage: tuple[float, float]
@@ -95,6 +101,7 @@ def test_each_image_pixel_is_where_the_sample_is(
     np.testing.assert_allclose(pixel_map.to_image(sample, *stage), points, atol=1e-7)
 
 
+@settings(STEADY)
 @given(camera=cameras(), affine=MATRICES, start=st.tuples(NUMBERS, NUMBERS))
 def test_moving_the_stage_to_a_cell_centres_it(
     camera: Any, affine: Matrix, start: tuple[float, float]
@@ -109,6 +116,7 @@ def test_moving_the_stage_to_a_cell_centres_it(
     np.testing.assert_allclose(seen[::-1], pixel_map.origin_px, atol=1e-9)
 
 
+@settings(STEADY)
 @given(camera=cameras(), affine=MATRICES)
 def test_pixel_size_scales_with_binning_alone(camera: Any, affine: Matrix) -> None:
     shape, roi, binning, turned = camera

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smartscope.core import DeviceHistory
@@ -80,6 +80,10 @@ def test_jumps_at_the_ends_belong_inside_or_outside() -> None:
     assert list(history.segments(("shutter",), 100, 100)) == []
 
 
+# The same examples everywhere, however busy the machine is.
+STEADY = settings(
+    derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 TIMES = st.integers(0, 60)
 VALUES = st.integers(-5, 5).map(float)
 CHANGES = st.lists(
@@ -118,6 +122,7 @@ def played(changes: list[Any]) -> DeviceHistory:
     return history
 
 
+@settings(STEADY)
 @given(changes=CHANGES)
 def test_every_value_is_the_one_played(changes: list[Any]) -> None:
     history = played(changes)
@@ -126,6 +131,7 @@ def test_every_value_is_the_one_played(changes: list[Any]) -> None:
             assert history.at(key, t) == pytest.approx(brute_force(changes, key, t))
 
 
+@settings(STEADY)
 @given(changes=CHANGES, ends=st.tuples(TIMES, st.integers(0, 90)))
 def test_segments_agree_with_dense_sampling(
     changes: list[Any], ends: tuple[int, int]
@@ -145,6 +151,7 @@ def test_segments_agree_with_dense_sampling(
             np.testing.assert_allclose(straight, expected, atol=1e-9)
 
 
+@settings(STEADY)
 @given(changes=CHANGES, cut=TIMES)
 def test_forgetting_changes_nothing_from_there_on(changes: list[Any], cut: int) -> None:
     whole, short = played(changes), played(changes)

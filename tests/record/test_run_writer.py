@@ -228,7 +228,7 @@ def test_each_role_camera_shape_and_type_grows_its_own_array(tmp_path: Path) -> 
     for k in range(150):
         dtype = "uint8" if k % 2 else "uint16"
         image = pixels(k, (6, 7), dtype)
-        camera = "Cam" if k % 3 else "cam"
+        camera = "A camera with a long name, left" if k % 3 else "Cam"
         role = "stream" if k % 5 else "reaction"
         sent[k] = image
         writer.frame(make_frame(k, image, role=role, view=View(0, camera)))
@@ -239,13 +239,33 @@ def test_each_role_camera_shape_and_type_grows_its_own_array(tmp_path: Path) -> 
         back = run.image(k)
         assert back.dtype == image.dtype
         np.testing.assert_array_equal(back, image)
-    # Cameras whose names differ in case only share an array on every system.
     assert set(run.images) == {
-        "reaction-cam-6x7",
-        "reaction-cam-6x7-uint8",
-        "stream-cam-6x7",
-        "stream-cam-6x7-uint8",
+        f"{role}-{camera}-6x7{dtype}"
+        for role, camera in (
+            ("reaction", "cam"),
+            ("reaction", "a-camera-with-a"),
+            ("stream", "cam"),
+            ("stream", "a-camera-with-a-l"),
+        )
+        for dtype in ("", "-uint8")
     }
+
+
+def test_names_that_only_a_person_tells_apart_do_not_share_an_array(
+    tmp_path: Path,
+) -> None:
+    writer = make_writer(tmp_path, [layout(name="A1"), layout(name="a1", position=1)])
+    cameras = ("Orca", "orca", "A camera with a long name 1", "A camera with a long 2")
+    for k, camera in enumerate(cameras):
+        view = View(0, camera)
+        writer.frame(make_frame(k, pixels(k, (6, 7)), role="stream", view=view))
+    writer.close({})
+    run = RunFolder(writer.path)
+    arrays = {str(record.array) for record in run.frames}
+    assert len(arrays) == 4
+    names = [name.casefold() for name in (*arrays, *run.images)]
+    assert len(set(names)) == len(run.images) == 6
+    assert run.verify() == ()
 
 
 def test_growing_arrays_are_extended_in_blocks_and_trimmed(tmp_path: Path) -> None:
@@ -661,12 +681,14 @@ def test_missing_tables_come_from_the_journal(tmp_path: Path) -> None:
 def test_a_table_of_ones_own(tmp_path: Path) -> None:
     writer = make_writer(tmp_path)
     writer.write_table("truth", {"cell": np.arange(3), "x_um": [0.5, 1.5, 2.5]})
+    writer.write_table("Truth_of: divisions", {"cell": [7]})
     writer.close({})
     run = RunFolder(writer.path)
     assert run.table("truth").to_pydict() == {
         "cell": [0, 1, 2],
         "x_um": [0.5, 1.5, 2.5],
     }
+    assert run.table("Truth_of: divisions").to_pydict() == {"cell": [7]}
     with pytest.raises(RecordError, match="no table 'none'"):
         run.table("none")
     (writer.path / "tables" / "truth.parquet").write_bytes(b"PAR1 torn")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import useq
-from rigs import experiment, request, rig
+from rigs import LINE, experiment, request, rig
 
 from smartscope.config import RigConfig, Stream
 from smartscope.core import (
@@ -349,6 +349,40 @@ def test_turning_an_objective_in_is_checked_where_it_ends():
     # 20x has no power calibration, so the limit in mW could not be kept.
     lit = check(turn, powers={"488": 10.0})
     assert "power of line 488 cannot be compared with 5 mW" in (lit or "")
+
+
+def test_without_powers_of_its_own_an_objective_is_checked_at_the_present_ones():
+    lit = HardwareState(x_um=0.0, y_um=0.0, z_um=0.0, power_percent={"488": 10.0})
+    turn = SwitchObjective(objective="20x", reason="")
+    assert "cannot be compared" in (check(turn, state=lit) or "")
+    assert check(turn, state=lit, powers={"488": 0.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "points", "highest"),
+    [
+        ({}, None, 100),
+        ({"power_percent": {488: 60}}, None, 60),
+        ({"power_mw": {488: 2}}, None, 40),
+        ({"power_mw": {488: 7}, "power_percent": {488: 60}}, None, 60),
+        ({"power_mw": {488: 99}}, None, 100),
+        ({"power_mw": {488: 99}}, [[0, 0], [4, 2]], 40),  # not known beyond
+        ({"power_mw": {488: 2}}, [[1, 3], [10, 9]], 0),
+        ({"power_mw": {488: 2}}, [[0, 0], [2, 4], [4, 0]], 10),  # rises, then falls
+    ],
+)
+def test_the_highest_power_is_allowed_and_no_more(limits, points, highest):
+    light = {488: {**LINE, "calibration": {"10x": points}} if points else LINE}
+    made = Guard(rig(limits=limits, light=light), experiment(light={}))
+    assert made.highest_percent("10x") == pytest.approx({"488": highest})
+    power = made.highest_percent("10x")["488"]
+    assert check(SetPower(line="488", power_percent=power, reason=""), made) is None
+    more = SetPower(line="488", power_percent=power + 0.01, reason="")
+    assert check(more, made) is not None
+
+
+def test_a_limit_in_mw_that_nobody_can_translate_allows_nothing():
+    assert guard().highest_percent("20x") == {"488": 0.0, "561": 100.0}
 
 
 # --------------------------------------------------------------------------- rate

@@ -1,4 +1,4 @@
-"""`check`, `calibrate` and `report`."""
+"""`check` and `report`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from smartscope.core import ConfigError, SmartscopeError
 if TYPE_CHECKING:
     from smartscope.runs import CheckReport
 
-__all__ = ["calibrate_rig", "check_path", "report_run"]
+__all__ = ["check_path", "report_run"]
 
 
 def check_path(typed: str, *, rig: Path | None, as_json: bool) -> int:
     """Check an experiment or a run; 0 when all is well, 2 when it is not."""
-    from smartscope import runs
+    from smartscope.runs import check
 
     try:
-        report = runs.check(_find(typed), rig=rig)
+        report = check(_find(typed), rig=rig)
     except SmartscopeError as error:
         if not as_json:
             raise
@@ -62,8 +62,3 @@ def report_run(folder: Path, *, open_it: bool) -> int:
     if open_it:
         webbrowser.open(report.resolve().as_uri())
     return 0
-
-
-def calibrate_rig(rig_file: Path, *, as_json: bool) -> int:
-    """Measure the affine of the rig's present objective and print it as YAML."""
-    raise NotImplementedError

@@ -56,7 +56,8 @@ def shrink(image: NDArray[Any], height: int, width: int) -> NDArray[np.float32]:
 def _stretched(small: NDArray[np.float32]) -> NDArray[np.uint8]:
     low, high = np.percentile(small, (2.0, 99.7))
     span = max(float(high - low), 1e-6)
-    return (np.clip((small - low) / span, 0.0, 1.0) * (LEVELS - 1)).astype(np.uint8)
+    levels = np.clip((small - low) / span, 0.0, 1.0) * (LEVELS - 1)
+    return np.asarray(levels, dtype=np.uint8)
 
 
 @cache

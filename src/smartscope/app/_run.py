@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from smartscope import runs
 from smartscope.app._stop import orderly_stop
 from smartscope.app._view import choose_mode, watching
 from smartscope.config import find_experiment
 from smartscope.control import Monitor
-from smartscope.core import RecordError
+from smartscope.core import ConfigError, RecordError
 from smartscope.record import write_report
+from smartscope.runs import ReplayResult, replay, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from smartscope.runs import ReplayResult, RunResult
+    from smartscope.runs import RunResult
 
 __all__ = ["replay_path", "run_experiment"]
 
@@ -43,7 +43,7 @@ def run_experiment(
         watching(monitor, title=path.stem, mode=mode, console=console) as say,
         orderly_stop(say) as stop,
     ):
-        result = runs.run(
+        result = run(
             path,
             rig=rig,
             output=output,
@@ -73,16 +73,30 @@ def replay_path(
     console = Console()
     mode = choose_mode(console, quiet=quiet, as_json=as_json)
     monitor = Monitor()
-    with watching(monitor, title=f"replay {path.name}", mode=mode, console=console):
-        result = runs.replay(
+    if not path.exists():
+        raise ConfigError(
+            "no such file or folder",
+            file=str(path),
+            fix="give a run folder or a recording",
+        )
+    with (
+        watching(
+            monitor, title=f"replay {path.name}", mode=mode, console=console
+        ) as say,
+        orderly_stop(say) as stop,
+    ):
+        result = replay(
             path,
             experiment=None if experiment is None else find_experiment(experiment),
             output=output,
             vision=vision,
             monitor=monitor,
+            stop=stop,
         )
     facts = (
-        _replay_facts(result) if hasattr(result, "identical") else _run_facts(result)
+        _replay_facts(result)
+        if isinstance(result, ReplayResult)
+        else _run_facts(result)
     )
     if as_json:
         typer.echo(json.dumps(facts, indent=2))

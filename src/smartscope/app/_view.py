@@ -71,7 +71,7 @@ class Screen:
     ) -> RenderResult:
         """Draw the present state within the terminal."""
         state = self._monitor.snapshot()
-        height = max(12, min(console.height - 1, 36))
+        height = max(8, min(console.height - 1, 36))
         yield Rule(
             Text.assemble(
                 (self._title, "bold"), f"  {state.phase}  ", (span(state.t_s), "bold")
@@ -118,7 +118,7 @@ class Screen:
         lines += _recent("Seen", [("", e) for e in state.events], room // 2)
         decided = [(f"{span(t)} {who}: ", text) for t, who, text in state.decisions]
         lines += _recent("Decided", decided, room - room // 2)
-        return Group(*lines)
+        return Group(*lines[:rows])
 
     def _rate_hz(self, state: MonitorState) -> float:
         """Frames per second of run time, over the last ten seconds of looking."""
@@ -179,7 +179,8 @@ def _recent(
 
 def plain_lines(before: MonitorState | None, now: MonitorState) -> Iterator[str]:
     """Yield what is new since `before`, one line each."""
-    if before is None or before.phase != now.phase:
+    known = before.phase if before else "preparing"
+    if known != now.phase:
         yield f"{span(now.t_s)} {now.phase}"
     for event in new_items(before.events if before else (), now.events):
         yield f"seen: {event.strip()}"

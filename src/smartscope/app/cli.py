@@ -65,6 +65,14 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _quiet_pymmcore() -> None:
+    # Whoever imports pymmcore-plus first decides whether it sets the root logger to
+    # DEBUG and opens a log file of its own: the rig does it without.
+    from smartscope.rig import import_quietly
+
+    import_quietly()
+
+
 @app.callback()
 def _options(
     version: Annotated[
@@ -104,6 +112,7 @@ def run(
 
     Ctrl-C once ends the run in an orderly way with the light off; twice ends it now.
     """
+    _quiet_pymmcore()
     from smartscope.app._run import run_experiment
 
     code = run_experiment(
@@ -132,6 +141,7 @@ def check(
 
     Touches no hardware and writes nothing. Forecasts time, disk and dose.
     """
+    _quiet_pymmcore()
     from smartscope.app._inspect import check_path
 
     raise typer.Exit(check_path(path, rig=rig, as_json=as_json))
@@ -140,13 +150,42 @@ def check(
 @app.command()
 @guarded
 def calibrate(
-    rig: Annotated[Path, typer.Argument(help="A rig file.", metavar="RIG")],
+    rig: Annotated[
+        str, typer.Argument(help="A rig file, or the name of a shipped one.")
+    ],
+    channel: Annotated[
+        str | None, typer.Option("--channel", help="Channel to look in.")
+    ] = None,
+    exposure_ms: Annotated[
+        float, typer.Option("--exposure", help="Exposure, ms.", min=0.001)
+    ] = 50.0,
+    light: Annotated[
+        list[str] | None,
+        typer.Option("--light", help="Light to use.", metavar="LINE=PERCENT"),
+    ] = None,
+    step_um: Annotated[
+        float | None,
+        typer.Option("--step", help="Length of one move, um.", min=0.001),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how image pixels lie in the sample, by moving the stage and looking."""
-    from smartscope.app._inspect import calibrate_rig
+    """Measure how image pixels lie in the sample, by moving the stage and looking.
 
-    raise typer.Exit(calibrate_rig(rig, as_json=as_json))
+    Focus on something with structure first. On a real microscope only the light that
+    you name is switched on, and off again at the end.
+    """
+    _quiet_pymmcore()
+    from smartscope.app._calibrate import calibrate_rig
+
+    code = calibrate_rig(
+        rig,
+        channel=channel,
+        exposure_ms=exposure_ms,
+        light=light or (),
+        step_um=step_um,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -167,6 +206,7 @@ def replay(
     quiet: Quiet = False,
 ) -> None:
     """Decide again on a finished run, or run the whole loop on a recording."""
+    _quiet_pymmcore()
     from smartscope.app._run import replay_path
 
     code = replay_path(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _OURS = "smartscope"
+_TAG = re.compile(r"str|int|float|bool|[a-z]+(-[a-z]+)*\[.*\]")
 _EXAMPLES = {
     "name": "name: my experiment",
     "rig": "rig: my_rig.yaml",
@@ -154,8 +156,7 @@ def _without_tags(loc: Loc, root: type[BaseModel]) -> Loc:
     kept: Loc = ()
     for part in loc:
         models = {m.__name__ for m in models_at(root, kept)}
-        wrapper = isinstance(part, str) and "[" in part and part != "[key]"
-        if part not in ("str", "int", "float", "bool") and not wrapper:
+        if not _TAG.fullmatch(str(part)):
             kept = kept if part in models and kept else (*kept, part)
     return kept
 
@@ -164,6 +165,9 @@ def _translate(detail: ErrorDetails, root: type[BaseModel], prefix: Loc) -> Prob
     kind, value = detail["type"], detail["input"]
     context: dict[str, Any] = detail.get("ctx", {})
     loc = _without_tags(detail["loc"], root)
+    if kind in ("extra_forbidden", "missing") and detail["loc"]:
+        # This last part is a key, whatever it looks like.
+        loc = (*_without_tags(detail["loc"][:-1], root), detail["loc"][-1])
     where = prefix + loc
     if kind == _OURS:
         below = (*where, *context["loc"])

@@ -119,6 +119,8 @@ class Document:
         """
         here, found = self.data, []
         for part in loc:
+            if isinstance(here, list) and str(part).isdigit():
+                part = int(part)  # "policies.0" for "policies[0]"
             if _has(here, part):
                 found.append(part)
                 here = here[part]

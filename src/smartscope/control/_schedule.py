@@ -315,7 +315,7 @@ class Schedule:
             return self._release(planned, now, due, steps)
         if self._head is None and not self._bursts:
             return None
-        head_ns = self._head_due_ns()
+        head_ns = self._head_due_ns(now)
         position, series_ns = self._next_series()
         if self._head is not None and self._head_ready(now, head_ns, series_ns):
             return self._release_head(now, head_ns)
@@ -333,11 +333,12 @@ class Schedule:
             return series_ns is None or series_ns > now
         return head_ns <= now and (series_ns is None or head_ns <= series_ns)
 
-    def _head_due_ns(self) -> int | None:
+    def _head_due_ns(self, now: int) -> int | None:
         if self._head is None or self._head.due_s is None:
             return None
         if self._head.event.reset_event_timer:
-            return self._clock.now_ns()
+            # Its zero is its own release, so it is due as soon as its turn comes.
+            return now
         return self._timer_ns + int(self._head.due_s * NS_PER_S)
 
     def _next_series(self) -> tuple[int, int | None]:
@@ -391,7 +392,7 @@ class Schedule:
             begun = self._last_group.get(self._head.position)
             if begun and begun[0].group == self._head.group:
                 return  # a group once begun is finished
-            due = self._head_due_ns()
+            due = self._head_due_ns(now)
             dropping = self._superseding == self._head.group
             if not dropping and (due is None or now - due <= late_ns):
                 return

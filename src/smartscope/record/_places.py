@@ -104,10 +104,12 @@ class Places:
         interval_s: float | None = None,
     ) -> tuple[str, Store]:
         """Return the growing array of these frames, added when it is new."""
-        key = (slug(base, limit=24), shape_yx, dtype)
+        # By the full name: long camera names may differ at their end only.
+        key = (base, shape_yx, dtype)
         if key not in self._growing:
             kind = "" if dtype == "uint16" else f"-{dtype}"
-            name = self._free_name(f"{key[0]}-{shape_yx[0]}x{shape_yx[1]}{kind}")
+            size = f"{shape_yx[0]}x{shape_yx[1]}{kind}"
+            name = self._free_name(f"{slug(base, limit=24)}-{size}")
             spec = ArraySpec(
                 axes="tyx",
                 shape=(_FIRST_LENGTH, *shape_yx),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import math
+import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import tifffile
 
 from smartscope.core import ConfigError, RecordError
 from smartscope.record._recording import RecordingReader
-from smartscope.record._tiff_chain import first_cut_page
+from smartscope.record._tiff_chain import find_cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from smartscope.record._tiff_chain import Cut
+
+_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UM = {
     "um": 1.0,
     "µm": 1.0,
@@ -47,21 +51,35 @@ def open_tiff(path: Path, axes: str | None, image: str | None) -> RecordingReade
     ConfigError
         If it is no TIFF, is cut off, or its axes are unclear.
     """
-    try:
-        with _quiet():
-            tiff = tifffile.TiffFile(path)
-    except (tifffile.TiffFileError, OSError, ValueError) as error:
-        what = "is empty" if path.stat().st_size == 0 else "is no TIFF file"
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head not in _HEADS:
         raise ConfigError(
-            f"{path} {what}",
+            f"{path} is {'no TIFF file' if head else 'empty'}",
             fix="name a TIFF, an OME-Zarr folder or a smartscope run",
-        ) from error
-    try:
-        with _quiet():
+        )
+    cut = find_cut(path)
+    page = f"page {cut.page + 1 if cut else 1}"
+    with _quiet():
+        try:
+            tiff = tifffile.TiffFile(path)
+        except (tifffile.TiffFileError, ValueError, struct.error) as error:
+            raise _early(path, page) from error
+        try:
+            if not len(tiff.pages):
+                raise _early(path, page)
+            _check_whole(path, tiff, cut)
             return _reader(path, tiff, axes, image)
-    except BaseException:
-        tiff.close()
-        raise
+        except BaseException:
+            tiff.close()
+            raise
+
+
+def _early(path: Path, what: str) -> ConfigError:
+    return ConfigError(
+        f"{path} ends early: {what} is cut off",
+        fix="copy the file again from where it was recorded",
+    )
 
 
 @contextlib.contextmanager
@@ -78,7 +96,6 @@ def _quiet() -> Iterator[None]:
 def _reader(
     path: Path, tiff: tifffile.TiffFile, axes: str | None, image: str | None
 ) -> RecordingReader:
-    _check_whole(path, tiff)
     pages, shape, letters = _layout(path, tiff, image)
     letters = _named(path, shape, letters, axes)
     sizes = dict(zip(letters, shape, strict=True))
@@ -99,39 +116,27 @@ def _reader(
     )
 
 
-def _check_whole(path: Path, tiff: tifffile.TiffFile) -> None:
+def _check_whole(path: Path, tiff: tifffile.TiffFile, cut: Cut | None) -> None:
     """Refuse a file whose tail is missing: tifffile reads what is left in silence."""
-    size = path.stat().st_size
-    chain = first_cut_page(path)
     first: Any = tiff.pages.first
     expected = _expected_pages(tiff)
-    data = (k for k, page in enumerate(tiff.pages) if _data_end(page) > size)
-    broken = next(data, None)
-    if broken is None and chain is None:
+    whole = None
+    if first.is_contiguous:
+        # Where all pixels come first, what is left of the file tells which are whole.
+        whole = (path.stat().st_size - first.dataoffsets[0]) // first.nbytes
+    if cut is None:
+        # ImageJ's large stacks have one page only, which says how many it stands for.
+        if tiff.is_imagej and expected and whole is not None and whole < expected:
+            raise _early(path, f"page {whole + 1} of {expected}")
         return
-    if chain is not None:
-        broken = chain[0] if broken is None else min(broken, chain[0])
-        if first.is_contiguous and broken <= 1:
-            # All pixels come first, then descriptions and pages: what is left tells.
-            broken = max((size - first.dataoffsets[0]) // first.nbytes, 0)
-            broken = min(broken, expected - 1) if expected else broken
-    if chain == (0, True):
-        # The description of the whole film comes last; without it nobody knows more.
-        raise ConfigError(
-            f"{path} ends early: its description is cut off, after about "
-            f"{broken} pages",
-            fix="copy the file again from where it was recorded",
-        )
-    of = f" of {expected}" if expected and expected > (broken or 0) else ""
-    raise ConfigError(
-        f"{path} ends early: page {(broken or 0) + 1}{of} is cut off",
-        fix="copy the file again from where it was recorded",
-    )
-
-
-def _data_end(page: Any) -> int:
-    spans = zip(page.dataoffsets, page.databytecounts, strict=False)
-    return max((start + length for start, length in spans), default=0)
+    if cut.description and cut.page == 0:
+        # That of the whole film comes last; without it nobody knows how long it was.
+        raise _early(path, "its description")
+    page = cut.page
+    if expected and expected > 1 and page <= 1 and whole is not None:
+        page = min(max(whole, page), expected - 1)
+    of = f" of {expected}" if expected and expected > page else ""
+    raise _early(path, f"page {page + 1}{of}")
 
 
 def _expected_pages(tiff: tifffile.TiffFile) -> int | None:

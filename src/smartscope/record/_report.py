@@ -102,7 +102,8 @@ def facts_of(run: RunFolder) -> Facts:
         budget=budget,
         budget_unit=budget_unit,
         maps=maps,
-        latency_ms=got.latencies(),
+        latency_ms=_latency(got),
+        latency_wall=_wall(got),
         faults=tuple(got.faults),
         interlocks=tuple(got.interlocks),
         truth=None if truth is None else compare(run, got, events, truth),
@@ -156,6 +157,21 @@ def _counts(got: Gatherer) -> Counts:
 
 def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) else None
+
+
+def _wall(got: Gatherer) -> bool:
+    """Whether durations are wall time; those of the journal are on the run's clock."""
+    clock = got.header.get("clock") or {}
+    return bool((got.end or {}).get("latency_ms")) or clock.get("kind") == "real"
+
+
+def _latency(got: Gatherer) -> dict[str, dict[str, float]]:
+    """Wall times measured in the run, and those of the journal where they are real."""
+    measured = dict((got.end or {}).get("latency_ms") or {})
+    clock = got.header.get("clock") or {}
+    if measured and clock.get("kind") != "real":
+        return measured
+    return got.latencies() | measured
 
 
 def _frame_times(got: Gatherer) -> tuple[FrameTimes, ...]:

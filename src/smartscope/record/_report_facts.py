@@ -177,6 +177,8 @@ class Facts:
     budget_unit: str = ""
     maps: tuple[MapFact, ...] = ()
     latency_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    latency_wall: bool = True
+    """False: durations are on the run's scaled or virtual clock."""
     faults: tuple[tuple[float, str], ...] = ()
     interlocks: tuple[tuple[float, str], ...] = ()
     truth: TruthFact | None = None

@@ -273,7 +273,8 @@ def _latency(facts: Facts) -> str:
             f'<td><span class="bar" style="width:{width:.0f}px"></span></td></tr>'
         )
     head = ("from, to", ">p50 ms", ">p95 ms", ">p99 ms", ">max ms", ">times", "p99")
-    return _section("How long things took", _table(head, rows))
+    note = "" if facts.latency_wall else '<p class="soft">In time of the run.</p>'
+    return _section("How long things took", _table(head, rows) + note)
 
 
 def _frames(facts: Facts) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from smartscope.core import RecordError
 from smartscope.record._journal import read_journal
+from smartscope.record._layout import slug
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -67,7 +68,7 @@ _Rows = dict[str, list[Any]]
 
 def table_file(run: Path, name: str) -> Path:
     """Where table `name` of a run lies."""
-    return run / TABLES / f"{name}.parquet"
+    return run / TABLES / f"{slug(name)}.parquet"
 
 
 def write_table(run: Path, name: str, columns: Mapping[str, Any]) -> Path:

@@ -302,7 +302,7 @@ class RunWriter:
         RecordError
             If it cannot be written.
         """
-        return write_table(self.path, slug(name), columns)
+        return write_table(self.path, name, columns)
 
     @property
     def backlog_bytes(self) -> int:

@@ -153,11 +153,14 @@ class Actuator:
             )
         pixels = pixels.copy()
         pixels.setflags(write=False)
-        command = self._issuer.issue(
-            slm, pixels, lambda _: bench.port.show(slm.device, pixels)
-        )
-        bench.history.set_pattern(bench.clock.now_ns(), pixels)
-        return command
+        number = slm.shown + 1
+
+        def tell(_: Command) -> None:
+            bench.port.show(slm.device, pixels)
+            bench.history.set_pattern(bench.clock.now_ns(), pixels)
+            slm.shown = number
+
+        return self._issuer.issue(slm, number, tell)
 
     # -------------------------------------------------------------------- camera
 

@@ -432,15 +432,20 @@ class Property(Resource):
 
 
 class Pattern(Resource):
-    """The SLM; it cannot be asked what it shows."""
+    """What the SLM shows; values count the patterns, since it cannot be asked."""
 
     def __init__(self, device: str) -> None:
         super().__init__("slm", (device,))
         self.device = device
+        self.shown = 0
 
-    def describe(self, value: Any) -> Mapping[str, float | str]:
-        """``shown``."""
-        return {"slm": "shown"}
+    def read(self) -> int:
+        """Number of the pattern the device took last."""
+        return self.shown
+
+    def describe(self, value: int) -> Mapping[str, float | str]:
+        """``pattern``: its number."""
+        return {"pattern": float(value)}
 
 
 def equal_text(wanted: str, found: str, tolerance: float = 0.0) -> bool:

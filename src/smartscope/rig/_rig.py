@@ -82,7 +82,7 @@ class Rig:
         self._safe = safe
         self._tenure = tenure
         self._watcher = Watcher(bench)
-        self._maps: dict[tuple[str | None, Geometry], tuple[PixelMap, bool]] = {}
+        self._last_map: tuple[object, tuple[PixelMap, bool]] | None = None
         self._driving = threading.Lock()
         self._driver = ""
         self._closing = threading.Lock()
@@ -173,8 +173,7 @@ class Rig:
     def _begin(self) -> None:
         bench = self._bench
         for resource in bench.table:
-            with contextlib.suppress(NotImplementedError):
-                bench.store(resource, resource.read(), "read")
+            bench.store(resource, resource.read(), "read")
         now = self.clock.now_ns()
         if self.devices.turret is None and (name := bench.objective()) is not None:
             if (magnification := magnification_of(name)) is not None:
@@ -221,22 +220,25 @@ class Rig:
         bench = self._bench
         geometry: Geometry = bench.cache.value("roi")
         key = (bench.cache.value("objective"), geometry)
-        found = self._maps.get(key)
-        if found is None:
-            calibration = self.config.calibration.get(bench.objective() or "")
-            affine = affine_of(bench.port, calibration, geometry.orientation)
-            found = (
-                pixel_map_of(affine, geometry, self.sensor_shape),
-                affine.measured,
-            )
-            self._maps[key] = found
-        return found
+        last = self._last_map
+        if last is not None and last[0] == key:
+            return last[1]
+        calibration = self.config.calibration.get(bench.objective() or "")
+        affine = affine_of(bench.port, calibration, geometry.orientation)
+        made = pixel_map_of(affine, geometry, self.sensor_shape), affine.measured
+        self._last_map = (key, made)
+        return made
 
     @property
     def geometry(self) -> Geometry:
         """ROI, binning and orientation of the camera now, from the cache."""
         geometry: Geometry = self._bench.cache.value("roi")
         return geometry
+
+    @property
+    def safe_state(self) -> tuple[tuple[str, str, str], ...]:
+        """``(device, property, value)`` in order; the shutter closes before them."""
+        return self._safe.entries
 
     def can(self, role: str) -> bool:
         """Whether the rig fills `role`; see `Capabilities.roles`."""
@@ -388,8 +390,10 @@ def _own_tenure(config: RigConfig, base_dir: Path) -> Tenure:
     tenure = Tenure(core, is_ours=True)
     try:
         load_cfg(core, cfg)
-        if settings is not None:
-            core.setCircularBufferMemoryFootprint(settings.buffer_mb)
+        wanted_mb = settings.buffer_mb if settings is not None else 0
+        # Setting it allocates it, 0.4 s for the default, also when nothing changes.
+        if wanted_mb and core.getCircularBufferMemoryFootprint() != wanted_mb:
+            core.setCircularBufferMemoryFootprint(wanted_mb)
     except BaseException:
         tenure.end()
         raise

@@ -275,14 +275,6 @@ class RoleCheck:
             raise self.error("no stage fills the role it limits", "limits.stage_um")
         if limits.focus_um is not None and devices.focus is None:
             raise self.error("no focus fills the role it limits", "limits.focus_um")
-        for part in ("power_percent", "power_mw"):
-            for name in getattr(limits, part):
-                if name not in self._config.light:
-                    raise self.error(
-                        f"there is no light line '{name}'",
-                        f"limits.{part}.{name}",
-                        did_you_mean(name, self._config.light),
-                    )
 
 
 def _is_within(value: str | float, low: float, high: float) -> bool:

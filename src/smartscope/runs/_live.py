@@ -409,6 +409,9 @@ class LiveRun:
             state=self._rig.state(now),
             planned=self._schedule.base(position),
             offset=self._schedule.offset(position),
+            powers=self._lights.percent(self._facts.channels[0])
+            if self._facts.channels
+            else None,
             sensor_px=self._rig.sensor_shape,
             t_ns=now,
         )

@@ -42,11 +42,10 @@ def context_of(
     pixel_um: float | None = None,
 ) -> PolicyContext:
     """What the policies of an experiment are told, name and view aside."""
-    limits = Guard(files.rig, files.experiment).limits.power_percent
     return PolicyContext(
         seed=files.experiment.seed,
         channels=facts.channels,
-        lines={line: limits.get(line, 100.0) for line in files.rig.light},
+        lines=Guard(files.rig, files.experiment).highest_percent(objective),
         interval_s=facts.interval_s,
         pixel_um=pixel_um,
         roles=filled_needs(files.rig, objective),

@@ -47,7 +47,7 @@ class Situation:
     offset_um : (x, y, z)
         What is added to it now.
     powers : mapping of line to percent
-        Powers of the frames to come, as far as known.
+        Powers of the frames to come; the present ones where it says nothing.
     sensor_px : (height, width) or None
         Whole sensor, unbinned; None is not known.
     """
@@ -246,7 +246,8 @@ def _objective(
     ]
     here = (at.state.x_um, at.state.y_um, at.state.z_um)
     x, y, z = (None if h is None else h + s for h, s in zip(here, step, strict=True))
-    powers = {line: at.powers.get(line, 0.0) for line in envelope.rig.light}
+    now = {**at.state.power_percent, **at.powers}
+    powers = {line: now.get(line, 0.0) for line in envelope.rig.light}
     return (
         envelope.stage(x, y)
         or envelope.focus(z)

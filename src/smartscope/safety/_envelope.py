@@ -6,7 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from smartscope.core import value_to_percent
-from smartscope.safety._light import did_you_mean, file_of, percent_to_mw, rig_file
+from smartscope.safety._light import (
+    did_you_mean,
+    file_of,
+    percent_to_mw,
+    reach_percent,
+    rig_file,
+)
 from smartscope.safety._limits import merge_limits
 
 if TYPE_CHECKING:
@@ -145,6 +151,18 @@ class Envelope:
                 f"({self.where(f'power_percent.{line}')})"
             )
         return self._power_mw(line, percent, objective) if percent > 0 else None
+
+    def highest_percent(self, objective: str | None) -> dict[str, float]:
+        """Highest power allowed of every light line, percent of its range."""
+        highest: dict[str, float] = {}
+        for name, line in self.rig.light.items():
+            highest[name] = self.limits.power_percent.get(name, 100.0)
+            power_mw = self.limits.power_mw.get(name)
+            if power_mw is None:
+                continue
+            reached = reach_percent(line, power_mw, objective)
+            highest[name] = min(highest[name], reached)
+        return highest
 
     def powers(self, powers: dict[str, float], objective: str | None) -> str | None:
         """Check the power of several light lines."""

@@ -53,6 +53,13 @@ class Guard:
         """The limits that hold: the tightest of rig and experiment."""
         return self._envelope.limits
 
+    def highest_percent(self, objective: str | None = None) -> dict[str, float]:
+        """Highest power allowed of every light line, percent of its range.
+
+        A limit in mW that the calibration cannot translate allows nothing.
+        """
+        return self._envelope.highest_percent(objective)
+
     def check_plan(
         self,
         events: Iterable[MDAEvent],
@@ -143,7 +150,7 @@ class Guard:
         offset : (x_um, y_um, z_um)
             What is added to it now.
         powers : mapping of line to percent, optional
-            Powers of the frames to come.
+            Powers of the frames to come; the present ones where it says nothing.
         sensor_px : (height, width) or None
             Whole sensor, unbinned.
         t_ns : int or None

@@ -14,6 +14,7 @@ class Interlocks:
     """
 
     def __init__(self) -> None:
+        # Replaced, never changed: another thread may be reading it.
         self._reasons: dict[str, str] = {}
 
     @property
@@ -34,12 +35,14 @@ class Interlocks:
             If there is no such interlock.
         """
         new = _known(name) not in self._reasons
-        self._reasons[name] = reason
+        self._reasons = {**self._reasons, name: reason}
         return new
 
     def clear(self, name: str) -> bool:
         """Release an interlock; True if it held."""
-        return self._reasons.pop(_known(name), None) is not None
+        held = _known(name) in self._reasons
+        self._reasons = {n: r for n, r in self._reasons.items() if n != name}
+        return held
 
 
 def _known(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 from smartscope.config import near
@@ -70,6 +71,19 @@ def mw_to_percent(line: LightLine, power_mw: float, objective: str | None) -> fl
     if not -1e-9 <= percent <= 100.0 + 1e-9:
         raise ValueError(f"{power_mw:g} mW would take {percent:g} % of the range")
     return min(max(percent, 0.0), 100.0)
+
+
+def reach_percent(line: LightLine, limit_mw: float, objective: str | None) -> float:
+    """Percent up to which a line is known to stay within `limit_mw`; 0 if unknown."""
+    points = of_objective(line.calibration, objective)
+    if points is None or points[0][1] > limit_mw:
+        return 0.0
+    value = points[-1][0]
+    for (va, pa), (vb, pb) in pairwise(points):
+        if pb > limit_mw:
+            value = va + (vb - va) * (limit_mw - pa) / (pb - pa)
+            break
+    return min(max(value_to_percent(value, *line.range), 0.0), 100.0)
 
 
 def _points(line: LightLine, objective: str | None) -> tuple[tuple[float, float], ...]:

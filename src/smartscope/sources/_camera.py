@@ -36,6 +36,8 @@ class CameraSource:
         self._rig = rig
         self._core = rig.core
         self._clock = rig.clock
+        # Light gated by the camera counts as lit until the camera is known to rest.
+        rig.history.set("camera", rig.clock.now_ns(), 0.0)
 
     def geometry(self) -> tuple[tuple[int, int], str]:
         """``(height, width)`` of a frame now, and its dtype name."""

@@ -14,7 +14,13 @@ from smartscope.specimen._camera import noise_generator
 from smartscope.specimen._colony import Colony, found_colony, next_step
 from smartscope.specimen._light import LightPath, Lit, Windows
 from smartscope.specimen._paint import Ellipses, paint_ellipses, paint_gaussians
-from smartscope.specimen._population import DYING, PHASES, STEP_S, appearance
+from smartscope.specimen._population import (
+    DYING,
+    PHASES,
+    STEP_S,
+    Appearance,
+    appearance,
+)
 from smartscope.specimen._truth import Truth
 
 if TYPE_CHECKING:
@@ -193,6 +199,14 @@ class CellSpecimen:
     def _unbleached(self, dose: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.exp2(-dose / self.parameters.bleach_half_dose))
 
+    def _mean_unbleached(
+        self, dose: NDArray[np.float64], received: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Mean of the exponential decay while `received` is added to `dose`."""
+        decay = received * np.log(2.0) / self.parameters.bleach_half_dose
+        mean = np.where(decay > 1e-9, -np.expm1(-decay) / np.maximum(decay, 1e-9), 1.0)
+        return np.asarray(self._unbleached(dose) * mean)
+
     # --- picture
 
     def _electrons(
@@ -253,23 +267,13 @@ class CellSpecimen:
     ) -> None:
         p, cells = self.parameters, colony.cells
         after_s = self._after_s(colony, shot.t_ns)
-        looks = appearance(
-            cells,
-            after_s,
-            nucleus_um=p.nucleus_um,
-            mitosis_s=p.mitosis_s,
-            death_s=p.death_s,
-        )
+        looks = self._looks(colony, after_s)
         places = self._places(colony, shot.t_ns)
         wobble = p.wobble(self.seed, colony.t_s + after_s)
         stage = (shot.stage_um[0] + wobble[0], shot.stage_um[1] + wobble[1])
         blur = p.blur_um(places[:, 2] - shot.stage_um[2], shot.magnification)
         full = p.photons_per_ms * shot.light_ms * view.binning**2
         full *= p.channel_brightness.get(view.channel or "", 1.0)
-        # The mean over the shot of an exponential decay.
-        decay = received * np.log(2.0) / p.bleach_half_dose
-        left = self._unbleached(dose) * -np.expm1(-decay) / np.maximum(decay, 1e-12)
-        left = np.where(decay > 1e-9, left, self._unbleached(dose))
         pixel_map = p.pixel_map(view, shot.magnification)
         stretch = np.sqrt(looks.aspect)
         shapes = Ellipses(
@@ -279,7 +283,7 @@ class CellSpecimen:
             short_um=looks.radius_um / stretch,
             angle=looks.angle,
             blur_um=blur,
-            peak=full * looks.strength * left,
+            peak=full * looks.strength * self._mean_unbleached(dose, received),
             texture=p.texture * looks.texture,
             tile=(cells.key >> np.uint64(40)).astype(np.int64),
         )
@@ -294,6 +298,16 @@ class CellSpecimen:
                 full * p.autofluorescence * looks.presence * (body / spread) ** 2,
             )
 
+    def _looks(self, colony: Colony, after_s: float) -> Appearance:
+        p = self.parameters
+        return appearance(
+            colony.cells,
+            after_s,
+            nucleus_um=p.nucleus_um,
+            mitosis_s=p.mitosis_s,
+            death_s=p.death_s,
+        )
+
     # --- truth
 
     def _describe(
@@ -301,13 +315,7 @@ class CellSpecimen:
     ) -> Truth:
         p, cells = self.parameters, colony.cells
         places = self._places(colony, self._begin_ns(colony) + round(after_s * 1e9))
-        looks = appearance(
-            cells,
-            after_s,
-            nucleus_um=p.nucleus_um,
-            mitosis_s=p.mitosis_s,
-            death_s=p.death_s,
-        )
+        looks = self._looks(colony, after_s)
         t_s = colony.t_s + after_s
         drift_x, drift_y, drift_z = colony.drift_um(p, after_s).tolist()
         return Truth(

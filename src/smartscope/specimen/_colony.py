@@ -156,34 +156,35 @@ def _split(colony: Colony, p: DividingCells) -> Colony:
         cycle_s=p.cell_cycle_s,
         cycle_spread=p.cell_cycle_spread,
     )
-    drift = colony.drift_um(p, 0.0)
-    born = {
-        int(parent): (
-            (colony.next_id + 2 * i, colony.next_id + 2 * i + 1),
-            float(parents.x_um[i] + drift[0]),
-            float(parents.y_um[i] + drift[1]),
-        )
-        for i, parent in enumerate(parents.cell_id)
-    }
-    divisions = tuple(
-        replace(
-            division,
-            daughters=born[division.parent_id][0],
-            split_s=colony.t_s,
-            end_s=colony.t_s + p.mitosis_s,
-            x_um=born[division.parent_id][1],
-            y_um=born[division.parent_id][2],
-        )
-        if division.parent_id in born
-        else division
-        for division in colony.divisions
-    )
     return replace(
         colony,
         cells=cells.rows(~ripe).followed_by(young),
         next_id=colony.next_id + len(young),
-        divisions=divisions,
+        divisions=_note_split(colony, parents, p),
     )
+
+
+def _note_split(
+    colony: Colony, parents: Population, p: DividingCells
+) -> tuple[Division, ...]:
+    drift = colony.drift_um(p, 0.0)
+    row = {int(parent): i for i, parent in enumerate(parents.cell_id)}
+
+    def after(division: Division) -> Division:
+        i = row.get(division.parent_id)
+        if i is None:
+            return division
+        first = colony.next_id + 2 * i
+        return replace(
+            division,
+            daughters=(first, first + 1),
+            split_s=colony.t_s,
+            end_s=colony.t_s + p.mitosis_s,
+            x_um=float(parents.x_um[i] + drift[0]),
+            y_um=float(parents.y_um[i] + drift[1]),
+        )
+
+    return tuple(after(division) for division in colony.divisions)
 
 
 def _enter_mitosis(colony: Colony, p: DividingCells) -> Colony:
@@ -266,6 +267,8 @@ def _set_off(cells: Population, p: DividingCells) -> Population:
 
 
 def _jitter(p: DividingCells, seed: int, step: int) -> NDArray[np.float64]:
+    if not any(p.drift_noise_um):
+        return np.zeros(3)
     axes = mix(seed_key(seed, 3), 99)
     return np.array(p.drift_noise_um) * math.sqrt(STEP_S / 60) * normal(axes, step)
 

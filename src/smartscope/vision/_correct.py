@@ -14,6 +14,7 @@ from smartscope.vision._images import grow, shrink, smooth
 from smartscope.vision._stage import Stage, StageConfig, StageContext, Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -57,18 +58,39 @@ class Background(Stage[BackgroundConfig, None]):
         image = work.image(self.input)
         radius_px = work.px(self.config.radius_um)
         factor = max(1, int(radius_px / _BLOCKS))
-        small = shrink(image, factor)
-        reach = max(1.0, radius_px / factor)
-        side = 2 * round(reach) + 1
-        if self.config.method == "gaussian":
-            surface = smooth(small, reach)
-        else:
-            surface = ndimage.minimum_filter(small, side, mode="nearest")
-            if self.config.method == "opening":
-                surface = ndimage.maximum_filter(surface, side, mode="nearest")
-            surface = smooth(surface, reach / 2)
+        surface = self._surface(shrink(image, factor), max(1.0, radius_px / factor))
         shape = (image.shape[0], image.shape[1])
         work.images[self.input] = image - grow(surface, factor, shape)
+
+    def _surface(self, small: NDArray[np.float32], reach: float) -> NDArray[np.float32]:
+        """Background of a shrunk image, `reach` in its pixels."""
+        margin, side = round(reach), 2 * round(reach) + 1
+        if self.config.method == "minimum":
+            low = ndimage.minimum_filter(small, side, mode="nearest")
+            return smooth(low, reach / 2)
+        if self.config.method == "gaussian":
+            return _beyond(small, margin, lambda wide: smooth(wide, reach))
+
+        def opened(wide: NDArray[np.float32]) -> NDArray[np.float32]:
+            low = ndimage.minimum_filter(wide, side, mode="nearest")
+            return np.asarray(ndimage.maximum_filter(low, side, mode="nearest"))
+
+        # Objects mirrored at the border are dark outside: cut them off before the blur.
+        surface = _beyond(small, margin, opened)
+        return _beyond(surface, margin, lambda wide: smooth(wide, reach / 2))
+
+
+def _beyond(
+    image: NDArray[np.float32],
+    margin: int,
+    work: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """Filter an image with its slopes going on beyond the border, and cut it back.
+
+    Without that a slope ends at the border, and the border itself looks bright.
+    """
+    wide = work(np.pad(image, margin, mode="reflect", reflect_type="odd"))
+    return wide[margin:-margin, margin:-margin]
 
 
 class IlluminationConfig(StageConfig):

@@ -94,6 +94,11 @@ class Measure(Stage[MeasureConfig, None]):
     ) -> None:
         raw, name = work.raw[wanted], wanted.channel
         image = raw if self.config.image == "raw" else work.image(wanted)
+        if work.regions is not None and image.shape != work.regions.shape:
+            raise ValueError(
+                f"{name} is {image.shape} pixels, the segmented image "
+                f"{work.regions.shape}; take both channels with one ROI and binning"
+            )
         background, noise = _background(image, work)
         frame = {"background": background, "noise": noise, "signal_to_noise": 0.0}
         if work.regions is not None and work.regions.count:

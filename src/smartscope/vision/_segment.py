@@ -59,7 +59,7 @@ class SegmentConfig(StageConfig):
     max_area_um2: PositiveFloat | None = None
     min_contrast: PositiveFloat = 5.0
     split: Literal["watershed", "none"] = "watershed"
-    neck: float = Field(0.9, ge=0, le=1)
+    neck: float = Field(0.93, ge=0, le=1)
     fill_holes: bool = True
 
     @model_validator(mode="after")
@@ -90,22 +90,21 @@ class Segment(Stage[SegmentConfig, None]):
         sample = Sample.of(image)
         level, sigma = sample.background()
         mask = self._mask(image, sample, level, sigma)
-        if self.config.fill_holes:
-            mask = _fill(mask)
-        labels, count = ndimage.label(mask)
+        filled = _fill(mask) if self.config.fill_holes else mask
         least_px = self.config.min_area_um2 / work.pixel_area_um2
-        labels, regions = _numbered(Pixels.of(labels, count), least_px, np.inf)
-        if self.config.split == "watershed":
+        most_px = (self.config.max_area_um2 or np.inf) / work.pixel_area_um2
+        labels, regions = _numbered(Pixels.of(*ndimage.label(filled)), least_px, np.inf)
+        count = regions.count
+        if self.config.split == "watershed" and count:
+            radius_px = 0.5 * float(np.sqrt(least_px / np.pi))
             labels, count = split_touching(
-                labels,
-                regions.count,
-                min_radius_px=0.5 * float(np.sqrt(least_px / np.pi)),
-                neck=self.config.neck,
+                labels, regions, min_radius_px=radius_px, neck=self.config.neck
             )
         pixels = Pixels.of(labels, count)
         if self.config.method == "local":
-            pixels = pixels.above_own(image, level, _OUTLINE_SHARE)
-        most_px = (self.config.max_area_um2 or np.inf) / work.pixel_area_um2
+            own = pixels.above_own(image, level, _OUTLINE_SHARE)
+            # A filled hole is dark, yet belongs to its object.
+            pixels = pixels.only(own | ~mask.ravel()[pixels.where])
         work.labels, work.regions = _numbered(pixels, least_px, most_px)
         work.processed = image
         contrast = (work.regions.mean(image) - level) / sigma
@@ -129,7 +128,8 @@ class Segment(Stage[SegmentConfig, None]):
         if method == "local":
             groups = Pixels.of(*ndimage.label(mask))
             mask = np.zeros(image.shape, dtype=bool)
-            mask.ravel()[groups.above_own(image, level, _GROUP_SHARE).where] = True
+            own = groups.above_own(image, level, _GROUP_SHARE)
+            mask.ravel()[groups.where[own]] = True
         return np.asarray(mask)
 
 
@@ -157,13 +157,16 @@ class Pixels:
 
     def above_own(
         self, image: NDArray[np.float32], level: float, share: float
-    ) -> Pixels:
-        """Those above `share` of their own object's mean brightness over `level`."""
+    ) -> NDArray[np.bool_]:
+        """Which exceed `share` of their object's mean brightness over `level`."""
         values = image.ravel()[self.where]
         area = np.maximum(np.bincount(self.label, minlength=self.count + 1), 1)
         mean = np.bincount(self.label, values, self.count + 1) / area
         threshold = (level + share * (mean - level)).astype(np.float32)
-        keep = values > threshold[self.label]
+        return np.asarray(values > threshold[self.label])
+
+    def only(self, keep: NDArray[np.bool_]) -> Pixels:
+        """Those where `keep` is true."""
         return Pixels(self.where[keep], self.label[keep], self.count, self.shape)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -13,37 +14,32 @@ from smartscope.vision._images import smooth
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from smartscope.vision._regions import Regions
+
+    Box = tuple[slice, slice]
+
 _EIGHT = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0))
 _ALONG = np.linspace(0.0, 1.0, 11)[1:-1]
 # A neck as wide as this many times the smaller radius joins two peaks for certain
 # only when they are also close; farther apart they never shared an outline.
 _REACH = 3.0
-
-
-def distance_inside(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Distance to the nearest background pixel, at most 8 % too small.
-
-    The larger of chessboard and (scaled) taxicab distance; scipy's exact Euclidean
-    transform takes five times as long.
-    """
-    chess = ndimage.distance_transform_cdt(mask, "chessboard").astype(np.float32)
-    taxi = ndimage.distance_transform_cdt(mask, "taxicab").astype(np.float32)
-    taxi *= np.float32(np.sqrt(0.5))
-    return np.asarray(np.maximum(chess, taxi, out=chess))
+# Area over the area of the ellipse with the same moments: objects above this have no
+# neck worth a look.
+_WHOLE = 0.97
 
 
 def split_touching(
     labels: NDArray[np.int32],
-    count: int,
+    regions: Regions,
     *,
     min_radius_px: float,
     neck: float,
 ) -> tuple[NDArray[np.int32], int]:
     """Split every component at its necks.
 
-    Seeds are the peaks of the distance transform; two peaks belong to one object
-    unless the distance falls below `neck` times the smaller peak between them (an
-    h-maxima rule relative to size). Pixels go to the seed with the smallest power
+    Seeds are the peaks of the Euclidean distance transform; two peaks belong to one
+    object unless the distance falls below `neck` times the smaller peak between them
+    (an h-maxima rule relative to size). Pixels go to the seed with the smallest power
     distance, which cuts along the line through the two notches of a neck: the
     watershed of the inscribed circles.
 
@@ -51,6 +47,8 @@ def split_touching(
     ----------
     labels : ndarray (y, x) int32
         Connected components 1..count.
+    regions : Regions
+        Their pixels.
     min_radius_px : float
         Peaks lower than this are no objects of their own.
     neck : float
@@ -61,10 +59,64 @@ def split_touching(
     labels, count
         New labels; the first piece of each component keeps its label.
     """
-    mask = labels > 0
-    if count == 0 or mask.all():
+    _, compactness = regions.shapes()
+    bent = np.flatnonzero(compactness < _WHOLE)
+    if len(bent) == 0:
+        return labels, regions.count
+    boxes: list[Any] = ndimage.find_objects(labels)
+    places = _Sheet.pack([boxes[k] for k in bent.tolist()])
+    sheet = np.zeros(places.shape, dtype=np.int32)
+    for k, box, place in zip(bent.tolist(), places.boxes, places.places, strict=True):
+        piece = labels[box]
+        sheet[place] = np.where(piece == k + 1, piece, np.int32(0))
+    pieces, count = _split_sheet(sheet, regions.count, places, min_radius_px, neck)
+    if count == regions.count:
         return labels, count
-    distance = smooth(distance_inside(mask), 1.0)
+    out = labels.copy()
+    for k, box, place in zip(bent.tolist(), places.boxes, places.places, strict=True):
+        np.copyto(out[box], pieces[place], where=labels[box] == k + 1)
+    return out, count
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    """Where boxes of an image lie on a sheet with a margin around each.
+
+    The distance transform costs by the pixel: a sheet of the few objects in question
+    takes a fraction of the whole image.
+    """
+
+    boxes: list[Box]
+    places: list[Box]
+    shape: tuple[int, int]
+
+    @classmethod
+    def pack(cls, boxes: list[Box]) -> _Sheet:
+        """Lay the boxes on shelves, in the order given."""
+        sizes = [(b[0].stop - b[0].start, b[1].stop - b[1].start) for b in boxes]
+        area = sum((h + 1) * (w + 1) for h, w in sizes)
+        width = max(int(1.2 * area**0.5), max(w for _, w in sizes) + 2)
+        y = x = 1
+        shelf = 0
+        places = []
+        for h, w in sizes:
+            if x + w + 1 > width:
+                x, y, shelf = 1, y + shelf + 1, 0
+            places.append((slice(y, y + h), slice(x, x + w)))
+            x, shelf = x + w + 1, max(shelf, h)
+        return cls(boxes, places, (y + shelf + 1, width))
+
+
+def _split_sheet(
+    labels: NDArray[np.int32],
+    count: int,
+    sheet: _Sheet,
+    min_radius_px: float,
+    neck: float,
+) -> tuple[NDArray[np.int32], int]:
+    mask = labels > 0
+    exact = ndimage.distance_transform_edt(mask).astype(np.float32)
+    distance = smooth(exact, 1.0)
     y, x = _peaks(distance, mask, min_radius_px)
     component = labels[y, x].astype(np.int64)
     radius = distance[y, x].astype(np.float64)
@@ -74,7 +126,8 @@ def split_touching(
     if len(y) == 0:
         return labels, count
     keep = _merge(distance, y, x, component, radius, neck)
-    return _assign(labels, count, y[keep], x[keep], component[keep], radius[keep])
+    y, x, component, radius = y[keep], x[keep], component[keep], radius[keep]
+    return _assign(labels, count, sheet, y, x, component, radius)
 
 
 def _peaks(
@@ -132,6 +185,7 @@ def _find(root: NDArray[np.int64], k: int) -> int:
 def _assign(
     labels: NDArray[np.int32],
     count: int,
+    sheet: _Sheet,
     y: NDArray[np.int64],
     x: NDArray[np.int64],
     component: NDArray[np.int64],
@@ -142,9 +196,9 @@ def _assign(
     if len(shared) == 0:
         return labels, count
     out = labels.copy()
-    boxes = ndimage.find_objects(labels)
+    place_of = {int(labels[place].max()): place for place in sheet.places}
     for label in shared.tolist():
-        box = boxes[label - 1]
+        box = place_of[label]
         py, px = np.nonzero(labels[box] == label)
         py, px = py + box[0].start, px + box[1].start
         own = np.flatnonzero(component == label)

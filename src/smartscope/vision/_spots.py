@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Answer to the steps of the camera's converter, the least noise there can be.
+_QUIET = 0.1
+
+
 class SpotsConfig(StageConfig):
     """Settings of `spots`.
 
@@ -55,15 +59,14 @@ class Spots(Stage[SpotsConfig, None]):
         answer = -(sigma_px**2) * ndimage.gaussian_laplace(
             image, sigma_px, mode="mirror", truncate=3.0
         )
-        noise = _robust_sigma(answer)
+        noise = max(_robust_sigma(answer), _QUIET)
         points, height = _peaks(answer, self.config.threshold * noise, radius_px)
         work.processed = image
         work.labels = None
         work.regions = Regions.from_disks(
             points[:, 0], points[:, 1], radius_px, work.shape
         )
-        score = height / noise if len(height) else height
-        work.detections = detections_of(work, work.regions, score, points)
+        work.detections = detections_of(work, work.regions, height / noise, points)
 
 
 def _robust_sigma(image: NDArray[np.float32]) -> float:
@@ -76,8 +79,6 @@ def _peaks(
     answer: NDArray[np.float32], threshold: float, radius_px: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Refined ``(n, 2)`` points and heights, in raster order."""
-    if not threshold > 0:
-        return np.empty((0, 2)), np.empty(0)
     y, x = np.nonzero(answer > threshold)
     side = 2 * max(1, round(radius_px)) + 1
     # Only around pixels over the threshold: the maximum filter is the dear part.

@@ -1,0 +1,28 @@
+"""Fixtures of the tests that run whole experiments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Write a policy whose `react` has this body; returns its entry."""
+
+    def write(body: str, name: str = "scripted", **fields: Any) -> dict[str, Any]:
+        lines = "\n".join("        " + line for line in body.strip().splitlines())
+        (tmp_path / f"{name}.py").write_text(
+            "from smartscope.core import *\n"
+            "from smartscope.policies import Policy\n\n\n"
+            "class Scripted(Policy):\n"
+            f"    def react(self, seen):\n{lines}\n"
+        )
+        return {"use": str(tmp_path / f"{name}.py"), "name": name, **fields}
+
+    return write

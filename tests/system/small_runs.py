@@ -1,0 +1,57 @@
+"""Small real runs: demo devices, a specimen in virtual time, tiny plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from smartscope.config import Experiment, RigConfig, load_rig
+
+DEMO = Path(__file__).parents[2] / "demo_configs"
+SEGMENT = ({"segment": {"min_area_um2": 30}}, "measure", {"track": {"min_frames": 2}})
+
+
+def rig(name: str = "specimen_rig", **changes: Any) -> RigConfig:
+    """A shipped rig with some sections replaced."""
+    loaded = load_rig(DEMO / f"{name}.yaml")
+    data = loaded.model_dump(exclude={"source_file"})
+    for key, value in changes.items():
+        data[key] = {**data[key], **value} if isinstance(data.get(key), dict) else value
+    return RigConfig(**data).model_copy(update={"source_file": loaded.source_file})
+
+
+def still(**specimen: Any) -> dict[str, Any]:
+    """A specimen in which nothing moves or drifts, unless told otherwise."""
+    return {
+        "kind": "dividing_cells",
+        "seed": 5,
+        "cells": 12,
+        "area_um": [420, 420],
+        "speed_um_s": 0.0,
+        "drift_um_s": [0, 0, 0],
+        "drift_noise_um": [0, 0, 0],
+        "cell_cycle_s": 1e6,
+        **specimen,
+    }
+
+
+def specimen_rig(**specimen: Any) -> RigConfig:
+    """The shipped specimen rig, in virtual time, with a quiet sample."""
+    return rig(specimen=still(**specimen), clock={"kind": "virtual"})
+
+
+def experiment(**fields: Any) -> Experiment:
+    """A short plan in FITC."""
+    plan = {
+        "channels": [{"config": "FITC", "exposure": 20}],
+        "time_plan": {"interval": 2, "loops": 5},
+    }
+    return Experiment(
+        **{
+            "name": "short",
+            "rig": "specimen_rig.yaml",
+            "acquisition": plan,
+            "light": {"FITC": {"488": {"power_percent": 10}}},
+            **fields,
+        }
+    )
