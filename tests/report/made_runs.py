@@ -204,7 +204,7 @@ def divisions_run(parent: Path, *, close: bool = True) -> Path:
     division_s, t_s, planned = 150.0, 0.0, 0
     truth = {"onset_s": [148.0, 290.0], "end_s": [170.0, 299.0]}
     truth |= {"x_um": [6.0, -40.0], "y_um": [-2.0, 44.0]}
-    run.writer.write_table("truth_divisions", truth)
+    run.writer.write_table("divisions", truth)
     while t_s < 300.0:
         lasting = division_s <= t_s <= division_s + 30.0
         cells = cells_at(t_s, division_s)

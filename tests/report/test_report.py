@@ -148,12 +148,12 @@ def test_true_events_are_told_from_false_ones(run: RunFolder) -> None:
 
 def test_false_event_is_called_false(tmp_path: Path) -> None:
     made = divisions_run(tmp_path)
-    truth = RunFolder(made).table("truth-divisions").to_pydict()
+    truth = RunFolder(made).table("divisions").to_pydict()
     truth["x_um"][0] += 30.0
-    (made / "tables" / "truth-divisions.parquet").unlink()
+    (made / "tables" / "divisions.parquet").unlink()
     from smartscope.record._tables import write_table
 
-    write_table(made, "truth-divisions", truth)
+    write_table(made, "divisions", truth)
     run = RunFolder(made)
     assert [event.true for event in facts_of(run).events] == [False]
     _, words = read(write_report(run))

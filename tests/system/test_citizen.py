@@ -9,11 +9,11 @@ import pymmcore
 import pytest
 import useq
 from pymmcore_plus import CMMCorePlus
+from small_runs import DEMO, SEGMENT, experiment, rig, specimen_rig
+
 from smartscope import run
 from smartscope.core import HardwareError
 from smartscope.record import RunFolder
-
-from small_runs import DEMO, SEGMENT, experiment, rig, specimen_rig
 
 
 @pytest.fixture

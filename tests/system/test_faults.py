@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pymmcore
 import pytest
-from smartscope import run
-from smartscope.record import RunFolder
-from smartscope.rig import Rig
+from small_runs import DEMO, SEGMENT, experiment, rig, specimen_rig
 
-from small_runs import SEGMENT, experiment, rig, specimen_rig
+from smartscope import run
+from smartscope.core import SmartscopeError
+from smartscope.record import RunFolder
+from smartscope.testing import FaultyCore, fails
 
 PLAN = {
     "stage_positions": [(0, 0, 0), (50, 20, 0), (100, 0, 0), (0, 60, 0)],
@@ -16,111 +16,83 @@ PLAN = {
 }
 
 
-def demo(tmp_path, **fields):
+@pytest.fixture
+def core():
+    core = FaultyCore(str(DEMO / "demo_laser.cfg"))
+    yield core
+    core.close()
+
+
+def demo(core, tmp_path, **fields):
     return run(
         experiment(acquisition=PLAN, rig="demo_laser_rig.yaml", **fields),
         rig=rig("demo_laser_rig"),
         output=tmp_path,
+        core=core,
     )
 
 
-@pytest.fixture
-def light_after(monkeypatch):
-    """Laser voltage and shutter as the devices say when the rig lets go of them."""
-    found: list = []
-    close = Rig.close
-
-    def look(opened):
-        voltage = float(opened.core.getProperty("Laser", "Voltage"))
-        found.append((voltage, opened.core.getShutterOpen()))
-        return close(opened)
-
-    monkeypatch.setattr(Rig, "close", look)
-    return found
+def to_third(*args) -> bool:
+    return args[-2:] == (100.0, 0.0)
 
 
-def refuse_stage(monkeypatch) -> None:
-    move = pymmcore.CMMCore.setXYPosition
-
-    def refusing(core, *args):
-        if args[-2:] == (100.0, 0.0):
-            raise RuntimeError("XY: beyond the travel range")
-        return move(core, *args)
-
-    monkeypatch.setattr(pymmcore.CMMCore, "setXYPosition", refusing)
+def lights_laser(*args) -> bool:
+    return args[:2] == ("Laser", "Voltage") and float(args[2]) > 0
 
 
-def stage_goes_elsewhere(monkeypatch) -> None:
-    move = pymmcore.CMMCore.setXYPosition
-
-    def elsewhere(core, *args):
-        if args[-2:] == (100.0, 0.0):
-            args = (*args[:-2], 90.0, 0.0)
-        return move(core, *args)
-
-    monkeypatch.setattr(pymmcore.CMMCore, "setXYPosition", elsewhere)
-
-
-def laser_refuses(monkeypatch) -> None:
-    set_property, calls = pymmcore.CMMCore.setProperty, []
-
-    def refusing(core, device, prop, value):
-        if (device, prop) == ("Laser", "Voltage") and float(value) > 0:
-            calls.append(value)
-            if len(calls) == 3:
-                raise RuntimeError("Laser: interlock open")
-        return set_property(core, device, prop, value)
-
-    monkeypatch.setattr(pymmcore.CMMCore, "setProperty", refusing)
-
-
-def snap_fails(monkeypatch) -> None:
-    snap, calls = pymmcore.CMMCore.snapImage, []
-
-    def failing(core):
-        calls.append(1)
-        if len(calls) == 3:
-            raise RuntimeError("Camera: no trigger")
-        return snap(core)
-
-    monkeypatch.setattr(pymmcore.CMMCore, "snapImage", failing)
+def ends_elsewhere(*args):
+    return (*args[:-2], 90.0, 0.0) if to_third(*args) else None
 
 
 FAULTS = [
-    (refuse_stage, "XY", "beyond the travel range"),
-    (stage_goes_elsewhere, "XY", "90"),
-    (laser_refuses, "Laser", "interlock open"),
-    (snap_fails, "Camera", "no trigger"),
+    ("setXYPosition", fails("beyond the travel range", when=to_third), "XY"),
+    ("setXYPosition", ends_elsewhere, "XY"),
+    ("setProperty", fails("interlock open", when=lights_laser, on_call=3), "Laser"),
+    ("snapImage", fails("no trigger", on_call=3), "Camera"),
 ]
+WORDS = ["beyond the travel range", "90", "interlock open", "no trigger"]
+CASES = range(len(FAULTS))
 
 
-@pytest.mark.parametrize(("inject", "device", "words"), FAULTS)
-def test_a_fault_ends_the_run_and_the_light_is_off(
-    inject, device, words, monkeypatch, tmp_path, light_after
-) -> None:
-    inject(monkeypatch)
-    result = demo(tmp_path)
+def inject(core: FaultyCore, case: int) -> str:
+    call, fault, device = FAULTS[case]
+    if call != "setXYPosition":  # these count their calls, so each test has its own
+        when = lights_laser if call == "setProperty" else (lambda *args: True)
+        fault = fails(WORDS[case], on_call=3, when=when)
+    core.inject(call, fault)
+    return device
+
+
+def light_is_off(core: FaultyCore) -> bool:
+    return float(core.getProperty("Laser", "Voltage")) == 0 and not core.getShutterOpen(
+        "Shutter"
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=WORDS)
+def test_a_fault_ends_the_run_and_the_light_is_off(case, core, tmp_path) -> None:
+    device = inject(core, case)
+    result = demo(core, tmp_path)
     assert result.outcome == "failed"
     assert result.exit_code == 3
     assert device in result.message
-    assert words in result.message
+    assert WORDS[case] in result.message
     assert result.frames == 2
     folder = RunFolder(result.path)
     assert [f.index["p"] for f in folder.frames] == [0, 1]
-    assert words in next(folder.entries("fault"))["message"]
+    assert WORDS[case] in next(folder.entries("fault"))["message"]
     assert folder.end is not None
     assert folder.end["exit_code"] == 3
     assert folder.verify() == ()
-    assert light_after == [(0.0, False)]
+    assert light_is_off(core)
 
 
-@pytest.mark.parametrize(("inject", "device", "words"), FAULTS)
-def test_a_fault_is_skipped_where_the_experiment_says_so(
-    inject, device, words, monkeypatch, tmp_path, light_after
-) -> None:
-    inject(monkeypatch)
-    result = demo(tmp_path, errors={"hardware": "skip"})
+@pytest.mark.parametrize("case", CASES, ids=WORDS)
+def test_a_fault_is_skipped_where_the_experiment_says_so(case, core, tmp_path) -> None:
+    inject(core, case)
+    result = demo(core, tmp_path, errors={"hardware": "skip"})
     assert result.outcome == "completed"
+    assert result.exit_code == 0
     assert result.summary["failed"] == 1
     folder = RunFolder(result.path)
     # The frame is missing, and the one after it stands where it belongs.
@@ -128,37 +100,29 @@ def test_a_fault_is_skipped_where_the_experiment_says_so(
     assert [f.state.x_um for f in folder.frames] == pytest.approx([0, 50, 0], abs=1)
     assert [f.array for f in folder.frames] == ["p0", "p1", "p3"]
     assert folder.verify() == ()
-    assert light_after == [(0.0, False)]
+    assert light_is_off(core)
 
 
-def test_too_many_skips_in_a_row_end_the_run(monkeypatch, tmp_path) -> None:
-    def failing(core):
-        raise RuntimeError("Camera: unplugged")
-
-    monkeypatch.setattr(pymmcore.CMMCore, "snapImage", failing)
-    result = demo(tmp_path, errors={"hardware": "skip", "max_skips": 2})
+def test_too_many_skips_in_a_row_end_the_run(core, tmp_path) -> None:
+    core.inject("snapImage", fails("unplugged"))
+    result = demo(core, tmp_path, errors={"hardware": "skip", "max_skips": 2})
     assert result.outcome == "failed"
     assert "max_skips" in result.message
     assert result.summary["failed"] == 3
+    assert light_is_off(core)
 
 
-def test_finding_05_a_missing_preset_is_no_warning(tmp_path) -> None:
-    from smartscope.core import HardwareError, SmartscopeError
-
+def test_finding_05_a_missing_preset_is_no_warning(core, tmp_path) -> None:
     plan = {"channels": [{"config": "Nonsense", "exposure": 5}]}
-    with pytest.raises(SmartscopeError) as caught:
-        result = run(
-            experiment(
-                acquisition=plan,
-                rig="demo_laser_rig.yaml",
-                light={"Nonsense": {"488": {"power_percent": 1}}},
-            ),
+    light = {"Nonsense": {"488": {"power_percent": 1}}}
+    with pytest.raises(SmartscopeError, match="Nonsense"):
+        run(
+            experiment(acquisition=plan, rig="demo_laser_rig.yaml", light=light),
             rig=rig("demo_laser_rig"),
             output=tmp_path,
+            core=core,
         )
-        if result.outcome == "failed":
-            raise HardwareError(result.message)
-    assert "Nonsense" in str(caught.value)
+    assert list(tmp_path.iterdir()) == [], "it was refused before a folder was made"
 
 
 def test_a_raising_policy_is_blamed_by_name(tmp_path, policy) -> None:

@@ -139,7 +139,8 @@ def _replay_facts(result: ReplayResult) -> dict[str, Any]:
 
 
 def _tell(facts: dict[str, Any]) -> None:
-    typer.echo(facts["message"] or f"The run has {facts['outcome']}.")
+    outcome, message = facts["outcome"].capitalize(), facts["message"]
+    typer.echo(f"{outcome}: {message}" if message else f"{outcome}.")
     for difference in facts.get("differences", ()):
         typer.echo(f"  {difference}")
     for key in ("run", "report"):

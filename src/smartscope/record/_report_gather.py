@@ -75,10 +75,12 @@ class _Quiet:
 def start_ns(entries: Iterable[Mapping[str, Any]]) -> int:
     """Run-clock time of the start of a run, from the first entry that tells.
 
-    An observation knows it exactly; a frame within how late it was.
+    An observation knows it too; a frame within how late it was.
     """
     guess = 0
     for entry in entries:
+        if entry["kind"] == "start":
+            return int(entry["start_ns"])
         if entry["kind"] == "observation":
             seen = entry["observation"]
             return int(seen["t_ns"] - round(seen["t_s"] * NS_PER_S))

@@ -193,7 +193,7 @@ def dose_curve(facts: Facts) -> str:
     if budget is not None and shown_budget:
         line = f"M{LEFT} {y(budget):.1f}H{WIDTH - RIGHT}"
         sheet.add(f'<path d="{line}" class="budget"><title>budget</title></path>')
-        sheet.text(WIDTH - RIGHT - 4, y(budget) + 14, "budget", "end")
+        sheet.text(LEFT + 8, y(budget) + 15, "budget", "")
     for k, curve in enumerate(curves):
         sheet.add(_curve(sheet, curve, y_of=y, kind=f"line c{k % 6}"))
     return sheet.close()
@@ -234,6 +234,8 @@ def sample_map(fact: MapFact, events: Sequence[EventFact], side: int = 460) -> s
         parts.append(
             f'<polyline points="{points}" class="track c{k % 6}">'
             f"<title>track {track.track_id}{family}</title></polyline>"
+            f'<circle cx="{track.x_um[-1]:.2f}" cy="{track.y_um[-1]:.2f}" '
+            f'r="{2.5 * unit:.3f}" class="track c{k % 6}"/>'
         )
     parts += [
         f'<circle cx="{event.x_um:.2f}" cy="{event.y_um:.2f}" r="{9 * unit:.3f}" '

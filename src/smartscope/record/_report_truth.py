@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from smartscope.record._folder import RunFolder
     from smartscope.record._report_gather import Gatherer
 
-TABLES = ("truth-divisions", "truth_divisions")
-"""The writer makes a file name of the table name; a copy may have kept the other."""
+TABLE = "divisions"
 WITHIN_S = 15.0
 WITHIN_UM = 20.0
 
@@ -46,8 +45,9 @@ class Divisions:
 
 def true_divisions(run: RunFolder, got: Gatherer) -> Divisions | None:
     """Divisions the sample made during a run; None where nobody knows."""
-    table = _table(run)
-    if table is None:
+    try:
+        table = run.table(TABLE)
+    except RecordError:
         return None
     columns = [
         np.asarray(table.column(name).to_numpy(zero_copy_only=False), dtype=np.float64)
@@ -64,15 +64,6 @@ def true_divisions(run: RunFolder, got: Gatherer) -> Divisions | None:
         y_um=y_um[ours],
         slack_s=max(WITHIN_S, 2 * _gap_s(got)),
     )
-
-
-def _table(run: RunFolder) -> Any:
-    for name in TABLES:
-        try:
-            return run.table(name)
-        except RecordError:
-            continue
-    return None
 
 
 def compare(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from useq import MDASequence
 
+from smartscope.config import near
 from smartscope.control import (
     Actor,
     Engine,
@@ -99,6 +100,7 @@ class LiveRun:
         self._interlocks = Interlocks()
         self._objective = rig.objective
         self._source = self._make_source()
+        self._check_presets()
         self._guard = Guard(files.rig, self._experiment)
         self._lights = self._make_lights()
         self._schedule = self._make_schedule()
@@ -130,6 +132,21 @@ class LiveRun:
         )
         self._truth = TruthLog(self._specimen, self._facts.duration_s)
         return SpecimenSource(self._rig, self._specimen)
+
+    def _check_presets(self) -> None:
+        core = self._rig.core
+        for channel in self._facts.channels:
+            group = self._facts.groups.get(channel) or self._rig.devices.channel_group
+            known = core.getAvailableConfigs(group) if group else ()
+            if channel not in known:
+                guess = near(channel, known)
+                raise self._experiment.problem(
+                    "acquisition.channels",
+                    f"this microscope has no preset '{channel}' in group '{group}'",
+                    f"did you mean '{guess}'?"
+                    if guess
+                    else f"it has: {', '.join(known) or 'none'}",
+                )
 
     def _make_lights(self) -> LightPlan:
         rig, experiment = self._files.rig, self._experiment

@@ -30,6 +30,7 @@ class PlanFacts:
         Last due time plus what the exposures take by the rig's timing table.
     channels : tuple of str
         Channel presets in order of first use; ("",) of a plan without channels is ().
+    groups : channel -> config group it belongs to
     sizes : field -> {"t": n, "c": n, "z": n}
     names : field -> name
     exposure_ms : channel -> longest planned exposure
@@ -40,6 +41,7 @@ class PlanFacts:
     frames: int = 0
     duration_s: float = 0.0
     channels: tuple[str, ...] = ()
+    groups: dict[str, str] = field(default_factory=dict)
     sizes: dict[int, dict[str, int]] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     grid: dict[int, int] = field(default_factory=dict)
@@ -70,6 +72,7 @@ def survey(experiment: Experiment, timing: Timing) -> PlanFacts:
         facts.frames += 1
         if event.channel is not None:
             channels[event.channel.config] = None
+            facts.groups[event.channel.config] = event.channel.group
         name = event.channel.config if event.channel else ""
         exposure_ms = event.exposure or 0.0
         facts.exposure_ms[name] = max(facts.exposure_ms.get(name, 0.0), exposure_ms)
@@ -135,6 +138,7 @@ def _survey_stream(experiment: Experiment) -> PlanFacts:
         frames=frames,
         duration_s=stream.duration_s or frames * period_s,
         channels=(channel,) if channel else (),
+        groups={channel: stream.group} if channel and stream.group else {},
         names={0: "p0"},
         exposure_ms={channel or "": stream.exposure_ms},
         interval_s=period_s,
