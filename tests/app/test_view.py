@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from smartscope.app._picture import MARK, CameraPicture, shrink
+from smartscope.app._picture import CameraPicture, shrink
 from smartscope.app._view import (
     Screen,
     choose_mode,
@@ -107,8 +107,8 @@ def test_screen_tells_what_goes_on() -> None:
     shown = draw(Screen(monitor(), "quickstart"), color_system=None)
     assert "quickstart" in shown
     assert "running" in shown
-    assert "10 of 40 frames" in shown
-    assert "2 of them reactions, 1 cells tracked" in shown
+    assert "8 of 40 planned frames" in shown
+    assert "2 more as reactions, 1 cell tracked" in shown
     assert "light 3.1 J/cm2 (31% used)" in shown
     assert "mitosis (score 0.90)" in shown
     assert "0:10 rate_switch: SetInterval: a cell divides" in shown
@@ -150,20 +150,20 @@ def test_picture_keeps_the_shape_and_marks_the_cell() -> None:
     picture = CameraPicture(image, [(50.0, 100.0, 3)], columns=40, rows=40)
     assert (picture.columns, picture.rows) == (40, 10)
     colours = picture.colours()
-    assert len(colours) == 20
-    marked = [
-        (y, x)
-        for y, line in enumerate(colours)
-        for x, colour in enumerate(line)
-        if colour == MARK
-    ]
-    assert marked == [(8, 18), (8, 22), (12, 18), (12, 22)]
+    assert (len(colours), len(colours[0])) == (20, 40)
+    around = {(y, x) for y in (9, 10, 11) for x in (19, 20, 21)}
+    assert picture.marked() == around
+    plain = CameraPicture(image, [], columns=40, rows=40).colours()
+    differ = {
+        (y, x) for y in range(20) for x in range(40) if colours[y][x] != plain[y][x]
+    }
+    assert differ == around
 
 
 def test_mark_outside_the_picture_is_not_drawn() -> None:
     image = np.zeros((10, 10), np.uint16)
     picture = CameraPicture(image, [(500.0, -40.0, 3)], columns=10, rows=5)
-    assert all(colour != MARK for line in picture.colours() for colour in line)
+    assert picture.marked() == set()
 
 
 @given(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pymmcore
 import pytest
 from conftest import slow_config
 
 from smartscope.core import RealClock
-from smartscope.rig import ExternalChange, Rig
 
-# isort: split
-import pymmcore
+if TYPE_CHECKING:
+    from smartscope.rig import ExternalChange, Rig
 
 
 def until_noticed(rig: Rig, resource: str, patience_s: float = 5.0) -> ExternalChange:
@@ -147,15 +147,30 @@ def test_a_held_focus_that_moves_is_no_external_change(rig: Rig):
     assert rig.state(rig.clock.now_ns()).z_um == 3.0
 
 
-def test_our_own_moves_and_late_notifications_are_not_external(open_rig: Any):
+def test_our_own_moves_are_not_external(open_rig: Any):
     rig = open_rig(slow_config(), RealClock())
-    rig.core.setProperty("XY", "NotificationDelay_s", "0.02")
     a = rig.actuator
     for i in range(6):
         a.settle(a.move_stage(30 * (i % 2), 20), a.set_power("488", i), a.move_focus(i))
-    time.sleep(0.1)
+    time.sleep(0.05)
     rig.poll()
     assert rig.take_external() == ()
+
+
+def test_a_notification_that_comes_late_is_not_external(rig: Rig):
+    a, events = rig.actuator, rig.core.events
+    a.settle(a.move_stage(30, 20), a.set_power("488", 50), a.set_shutter(True))
+    # Micro-Manager delivers these on its own thread, at times long after the fact.
+    events.XYStagePositionChanged.emit("XY", 12.0, 8.0)
+    events.propertyChanged.emit("Laser", "Voltage", "0.0000")
+    events.shutterOpenChanged.emit("Shutter", False)
+    rig.actuator.settle(a.move_focus(3))
+    time.sleep(0.05)
+    rig.poll()
+    assert rig.take_external() == ()
+    state = rig.state(rig.clock.now_ns())
+    assert state.x_um == pytest.approx(30, abs=0.02)
+    assert state.power_percent == {"488": 50.0}
 
 
 def test_a_move_under_way_is_seen_under_way(open_rig: Any):

@@ -15,6 +15,9 @@ from conftest import DEMOS, rig_config, slow_config
 from smartscope.core import HardwareError, RealClock, VirtualClock
 from smartscope.rig import Rig, create_core
 
+# isort: split
+from pymmcore_plus.experimental.unicore import ShutterDevice, UniMMCore
+
 
 def lit(rig: Rig) -> Rig:
     a = rig.actuator
@@ -38,9 +41,7 @@ def test_safe_state_is_dark_verified_and_known(rig: Rig):
     assert rig.take_external() == ()
 
 
-def test_shutters_go_first_then_power_then_the_rest(
-    open_rig: Any, monkeypatch: pytest.MonkeyPatch
-):
+def test_shutters_go_first_then_power_then_the_rest(open_rig: Any):
     safe = [["Camera", "Gain", 0], ["Laser", "Voltage", 0], ["Shutter", "State", 0]]
     rig = open_rig(rig_config(safe_state=safe))
     told: list[str] = []
@@ -50,27 +51,37 @@ def test_shutters_go_first_then_power_then_the_rest(
     assert list(dict.fromkeys(told)) == ["Shutter", "Laser", "Camera"]
 
 
-def test_what_fails_is_a_sentence_and_the_rest_goes_on(
-    open_rig: Any, monkeypatch: pytest.MonkeyPatch
-):
-    rig = lit(open_rig())
-    core_class = type(rig.core).__mro__[1]
-    real = core_class.setShutterOpen
+class StickyShutter(ShutterDevice):
+    """A shutter whose blade can be held."""
 
-    def stuck(self: Any, *args: Any) -> None:
-        if args[0] == "Shutter":
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open, self.held = False, False
+
+    def get_open(self) -> bool:
+        return self.is_open
+
+    def set_open(self, open: bool) -> None:
+        if self.held and not open:
             raise RuntimeError("the blade is stuck")
-        real(self, *args)
+        self.is_open = open
 
-    monkeypatch.setattr(core_class, "setShutterOpen", stuck)
+
+def test_what_fails_is_a_sentence_and_the_rest_goes_on(open_rig: Any):
+    shutter = StickyShutter()
+    core = UniMMCore()
+    core.loadSystemConfiguration(str(DEMOS / "demo_laser.cfg"))
+    core.loadPyDevice("Blade", shutter)
+    core.initializeDevice("Blade")
+    rig = lit(open_rig(rig_config(roles={"shutter": "Blade"}), core=core))
+    shutter.held = True
     failures = rig.apply_safe_state()
-    monkeypatch.undo()
-    assert any(
-        "Shutter: closing was refused: the blade is stuck" in f for f in failures
-    )
-    assert any("did not close" in f for f in failures)
-    assert float(rig.core.getProperty("Laser", "Voltage")) == 0
+    assert any("Blade: closing was refused: the blade is stuck" in f for f in failures)
+    assert any("Blade: the shutter did not close" in f for f in failures)
+    assert float(core.getProperty("Laser", "Voltage")) == 0
     assert rig.state(rig.clock.now_ns()).shutter_open is True
+    assert rig.history.at("shutter", rig.clock.now_ns()) == 1
+    shutter.held = False
     assert rig.apply_safe_state() == ()
 
 

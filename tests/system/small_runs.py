@@ -16,7 +16,8 @@ def rig(name: str = "specimen_rig", **changes: Any) -> RigConfig:
     loaded = load_rig(DEMO / f"{name}.yaml")
     data = loaded.model_dump(exclude={"source_file"})
     for key, value in changes.items():
-        data[key] = {**data[key], **value} if isinstance(data.get(key), dict) else value
+        whole = key == "specimen" or not isinstance(data.get(key), dict)
+        data[key] = value if whole else {**data[key], **value}
     return RigConfig(**data).model_copy(update={"source_file": loaded.source_file})
 
 

@@ -15,7 +15,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["CameraPicture", "shrink"]
 
 LEVELS = 32
-# Ink to mint: dark enough to be calm, and no hue that the marks use.
-STOPS = ((10, 14, 24), (28, 62, 84), (92, 168, 160), (236, 250, 232))
-MARK = (255, 176, 64)
-REACH = 2
+Colour = tuple[int, int, int]
+# Ink to mint for the sample, embers for what is tracked: told apart at a glance, and
+# by brightness alone in a terminal with few colours.
+SAMPLE = ((10, 14, 24), (24, 58, 78), (84, 160, 152), (232, 248, 230))
+TRACKED = ((34, 22, 14), (140, 74, 18), (244, 162, 52), (255, 244, 214))
+REACH = 1
+GAMMA = 0.8
 
 Mark = tuple[float, float, int]
 """``(y_px, x_px, track_id)`` in pixels of the frame."""
@@ -56,15 +59,15 @@ def shrink(image: NDArray[Any], height: int, width: int) -> NDArray[np.float32]:
 def _stretched(small: NDArray[np.float32]) -> NDArray[np.uint8]:
     low, high = np.percentile(small, (2.0, 99.7))
     span = max(float(high - low), 1e-6)
-    levels = np.clip((small - low) / span, 0.0, 1.0) * (LEVELS - 1)
+    levels = np.clip((small - low) / span, 0.0, 1.0) ** GAMMA * (LEVELS - 1)
     return np.asarray(levels, dtype=np.uint8)
 
 
 @cache
-def _shade(level: int) -> tuple[int, int, int]:
-    at = level / (LEVELS - 1) * (len(STOPS) - 1)
-    k = min(int(at), len(STOPS) - 2)
-    low, high = STOPS[k], STOPS[k + 1]
+def _shade(level: int, stops: tuple[Colour, ...]) -> Colour:
+    at = level / (LEVELS - 1) * (len(stops) - 1)
+    k = min(int(at), len(stops) - 2)
+    low, high = stops[k], stops[k + 1]
     red, green, blue = (
         round(a + (b - a) * (at - k)) for a, b in zip(low, high, strict=True)
     )
@@ -72,7 +75,7 @@ def _shade(level: int) -> tuple[int, int, int]:
 
 
 @cache
-def _style(top: tuple[int, int, int], bottom: tuple[int, int, int]) -> Style:
+def _style(top: Colour, bottom: Colour) -> Style:
     return Style.parse("rgb({},{},{}) on rgb({},{},{})".format(*top, *bottom))
 
 
@@ -104,24 +107,26 @@ class CameraPicture:
         self._image = image
         self._marks = marks
 
-    def colours(self) -> list[list[tuple[int, int, int]]]:
+    def colours(self) -> list[list[Colour]]:
         """Colour of every pixel shown, ``2 * rows`` lines of `columns`."""
-        levels = _stretched(shrink(self._image, 2 * self.rows, self.columns))
-        shown = [[_shade(level) for level in line] for line in levels.tolist()]
-        for y_px, x_px, _ in self._marks:
-            for row, column in self._corners(y_px, x_px):
-                shown[row][column] = MARK
+        levels = _stretched(shrink(self._image, 2 * self.rows, self.columns)).tolist()
+        shown = [[_shade(level, SAMPLE) for level in line] for line in levels]
+        for row, column in self.marked():
+            shown[row][column] = _shade(levels[row][column], TRACKED)
         return shown
 
-    def _corners(self, y_px: float, x_px: float) -> Iterable[tuple[int, int]]:
+    def marked(self) -> set[tuple[int, int]]:
+        """Pixels of the picture on and around the marks."""
         height, width = self._image.shape
-        row = int(y_px / height * 2 * self.rows)
-        column = int(x_px / width * self.columns)
-        for down in (-REACH, REACH):
-            for right in (-REACH, REACH):
-                r, c = row + down, column + right
-                if 0 <= r < 2 * self.rows and 0 <= c < self.columns:
-                    yield r, c
+        found = set()
+        for y_px, x_px, _ in self._marks:
+            row = int(y_px / height * 2 * self.rows)
+            column = int(x_px / width * self.columns)
+            for r in range(row - REACH, row + REACH + 1):
+                for c in range(column - REACH, column + REACH + 1):
+                    if 0 <= r < 2 * self.rows and 0 <= c < self.columns:
+                        found.add((r, c))
+        return found
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions

@@ -14,6 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.rule import Rule
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -100,25 +101,23 @@ class Screen:
             return None
         if console.options.ascii_only:
             return None
-        columns = min(64, int(console.width * 0.45))
-        return CameraPicture(
-            state.image, state.marks, columns=columns, rows=min(rows, 32)
-        )
+        columns = min(72, int(console.width * 0.52))
+        return CameraPicture(state.image, state.marks, columns=columns, rows=rows)
 
     def _facts(self, state: MonitorState, rows: int) -> RenderableType:
         lines: list[RenderableType] = [_progress(state)]
         words = _words(state, self._rate_hz(state))
-        lines += [Text(line, overflow="ellipsis", no_wrap=True) for line in words]
+        lines += [Text(line) for line in words]
         if state.interlocks:
             held = "held by " + ", ".join(state.interlocks)
             lines.append(Text(held, style="bold yellow"))
         if state.faults:
             lines.append(Text(state.faults[-1], style="bold red"))
         room = max(2, rows - len(lines) - 4)
-        lines += _recent("Seen", [("", e) for e in state.events], room // 2)
+        lines += _recent("Seen", [("", e.strip()) for e in state.events], room // 2)
         decided = [(f"{span(t)} {who}: ", text) for t, who, text in state.decisions]
         lines += _recent("Decided", decided, room - room // 2)
-        return Group(*lines[:rows])
+        return _Cropped(Group(*lines), rows)
 
     def _rate_hz(self, state: MonitorState) -> float:
         """Frames per second of run time, over the last ten seconds of looking."""
@@ -127,31 +126,51 @@ class Screen:
         return (now - before) / (t1_s - t0_s) if t1_s > t0_s else 0.0
 
 
+class _Cropped:
+    """A renderable cut to a number of lines."""
+
+    def __init__(self, inner: RenderableType, rows: int) -> None:
+        self._inner = inner
+        self._rows = rows
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        lines = console.render_lines(self._inner, options, pad=False)
+        for line in lines[: self._rows]:
+            yield from line
+            yield Segment.line()
+
+
 def _progress(state: MonitorState) -> RenderableType:
     row = Table.grid(padding=(0, 1))
-    planned = state.planned
-    label = (
-        f"{state.frames} of {planned} frames" if planned else f"{state.frames} frames"
-    )
+    planned, done = state.planned, state.frames - state.reactions
+    of = f" of {planned} planned" if planned else ""
     bar = ProgressBar(
         total=float(planned) if planned else None,
-        completed=float(state.frames),
-        width=24,
+        completed=float(done),
+        width=20,
         pulse=not planned,
+        complete_style="dark_cyan",
+        finished_style="dark_cyan",
     )
-    row.add_row(bar, Text(label, style="bold"))
+    row.add_row(bar, Text(f"{done}{of} frames", style="bold"))
     return row
 
 
 def _words(state: MonitorState, rate_hz: float) -> Iterator[str]:
-    counts = [f"{state.reactions} of them reactions", f"{state.tracks} cells tracked"]
+    cells = "1 cell" if state.tracks == 1 else f"{state.tracks} cells"
+    counts = [f"{state.reactions} more as reactions", f"{cells} tracked"]
     if state.skipped:
         counts.append(f"{state.skipped} skipped by vision")
     if state.failed:
         counts.append(f"{state.failed} failed")
     yield ", ".join(counts)
     fast = [f"field {p} every {s:g} s" for p, s in sorted(state.interval_s.items())]
-    yield "; ".join([f"{rate_hz:.2g} frames/s", *fast])
+    pace = f"{rate_hz:.2g} frames/s"
+    if 0 < rate_hz < 1:
+        pace = f"a frame every {1 / rate_hz:.3g} s"
+    yield "; ".join([pace, *fast])
     if state.dose:
         share = state.dose_fraction
         yield f"light {state.dose}" + ("" if share is None else f" ({share:.0%} used)")
@@ -159,8 +178,8 @@ def _words(state: MonitorState, rate_hz: float) -> Iterator[str]:
         slowest = max(state.latency_ms, key=lambda stage: state.latency_ms[stage][1])
         p50, p99, worst = state.latency_ms[slowest]
         yield (
-            f"slowest step, {slowest}: {p50:.0f} ms as a rule, {p99:.0f} ms p99, "
-            f"{worst:.0f} ms at worst"
+            f"slowest: {slowest} {p50:.0f} ms (p50), {p99:.0f} ms (p99), "
+            f"{worst:.0f} ms (worst)"
         )
 
 
@@ -171,9 +190,7 @@ def _recent(
         return []
     lines: list[RenderableType] = [Text(""), Text(heading, style="dim")]
     for start, rest in items[-room:]:
-        text = Text.assemble((start, "cyan"), rest)
-        text.no_wrap, text.overflow = True, "ellipsis"
-        lines.append(text)
+        lines.append(Text.assemble((start, "cyan"), rest))
     return lines
 
 
