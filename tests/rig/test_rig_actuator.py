@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import rig_config, slow_config
+from conftest import DEMOS, rig_config, slow_config
 
 from smartscope.core import (
     NS_PER_MS,
@@ -300,9 +300,7 @@ def test_a_preset_that_holds_is_left_alone(rig: Rig):
 
 def test_light_set_by_a_preset_is_known_limited_and_traced(open_rig: Any):
     core = create_core()
-    core.loadSystemConfiguration(
-        str(rig_config().source_file.parent / "demo_laser.cfg")
-    )
+    core.loadSystemConfiguration(str(DEMOS / "demo_laser.cfg"))
     core.defineConfig("Channel", "Bleach", "Laser", "Voltage", "9")
     core.defineConfig("Channel", "Dim", "Laser", "Voltage", "2")
     rig = open_rig(rig_config(limits={"power_percent": {"488": 50}}), core=core)
@@ -321,9 +319,7 @@ def test_light_set_by_a_preset_is_known_limited_and_traced(open_rig: Any):
 
 def test_a_preset_that_would_turn_the_objective_is_refused(open_rig: Any):
     core = create_core()
-    core.loadSystemConfiguration(
-        str(rig_config().source_file.parent / "demo_laser.cfg")
-    )
+    core.loadSystemConfiguration(str(DEMOS / "demo_laser.cfg"))
     core.defineConfig("Channel", "Oil", "Objective", "State", "0")
     rig = open_rig(core=core)
     with pytest.raises(HardwareError, match="switch the objective first"):
@@ -599,9 +595,7 @@ class Mirrors(SLMDevice):
 
 def python_core(**devices: Any) -> UniMMCore:
     core = UniMMCore()
-    core.loadSystemConfiguration(
-        str(rig_config().source_file.parent / "demo_laser.cfg")
-    )
+    core.loadSystemConfiguration(str(DEMOS / "demo_laser.cfg"))
     for label, device in devices.items():
         core.loadPyDevice(label, device)
         core.initializeDevice(label)
@@ -724,8 +718,6 @@ def test_outside_listeners_hear_of_properties_set_by_us(rig: Rig):
 
 
 def test_a_closed_rig_takes_no_command():
-    from conftest import DEMOS
-
     rig = Rig.open(rig_config(), VirtualClock(), base_dir=DEMOS)
     rig.close()
     with pytest.raises(HardwareError, match="the rig is closed"):

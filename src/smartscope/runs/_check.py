@@ -119,6 +119,7 @@ def _check_recording(files: Files, facts: PlanFacts) -> CheckReport:
     source = recorded_frames(
         recording, resolve(files.rig.source_file, recording.path), channel
     )
+    source.close()
     facts.channels = facts.channels or (channel,)
     pipeline_of(files, facts.channels)
     policies_of(files, context_of(files, facts, pixel_um=source.pixel_um))

@@ -68,6 +68,13 @@ class RecordedRun:
         self._state = RunState()
         self._stop: str = ""
         self._now: HardwareState | None = None
+        try:
+            self._fit(files)
+        except BaseException:
+            self._source.close()
+            raise
+
+    def _fit(self, files: Files) -> None:
         self._guard = Guard(files.rig, files.experiment)
         channels = self._facts.channels or (self._channel,)
         self._facts.channels = channels
@@ -112,6 +119,10 @@ class RecordedRun:
             "dose": {},
         }
         return close_record(writer, ending, self._monitor, summary)
+
+    def close(self) -> None:
+        """Close the recording."""
+        self._source.close()
 
     def _start_record(self) -> RunWriter:
         source, layouts = self._source, []

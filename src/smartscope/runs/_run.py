@@ -81,7 +81,11 @@ def run(
         raise ConfigError(
             "a recording needs no core", field="core", fix="leave it out, or name a rig"
         )
-    return RecordedRun(files, options).run()
+    recorded = RecordedRun(files, options)
+    try:
+        return recorded.run()
+    finally:
+        recorded.close()
 
 
 def _run_live(files: Files, options: Options) -> RunResult:

@@ -42,6 +42,10 @@ class RecordedFrames(Protocol):
         """Yield frames; the first is exposed at `start_ns`."""
         ...
 
+    def close(self) -> None:
+        """Close the files."""
+        ...
+
 
 def recorded_frames(config: Recording, path: Path, channel: str) -> RecordedFrames:
     """Open the recording of a rig file.
@@ -62,15 +66,18 @@ def recorded_frames(config: Recording, path: Path, channel: str) -> RecordedFram
     if (path / "journal.jsonl").is_file() and not config.mosaic:
         return OwnRun(RunFolder(path))
     reader = open_recording(path, config.axes)
-    if config.channel >= reader.sizes["c"]:
-        raise ConfigError(
-            f"the recording has {reader.sizes['c']} channel(s), counted from 0",
-            field="recording.channel",
-            fix=f"use 0 to {reader.sizes['c'] - 1}",
-        )
-    if config.mosaic:
-        return Mosaic(reader, config, channel)
-    return Film(reader, config, channel)
+    try:
+        if config.channel >= reader.sizes["c"]:
+            raise ConfigError(
+                f"the recording has {reader.sizes['c']} channel(s), counted from 0",
+                field="recording.channel",
+                fix=f"use 0 to {reader.sizes['c'] - 1}",
+            )
+        kind = Mosaic if config.mosaic else Film
+        return kind(reader, config, channel)
+    except ConfigError:
+        reader.close()
+        raise
 
 
 class OwnRun:
@@ -80,7 +87,9 @@ class OwnRun:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        records = folder.frames
+        # Of a run that was killed, only what reached the disk can be shown again.
+        self._records = [r for r in folder.frames if folder.has_image(r.frame_id)]
+        records = self._records
         if not records:
             raise ConfigError(
                 f"{folder.path} holds no frames",
@@ -94,7 +103,7 @@ class OwnRun:
 
     def frames(self, start_ns: int) -> Iterator[Frame]:
         """Yield frames; see `RecordedFrames.frames`."""
-        records = self._folder.frames
+        records = self._records
         shift = start_ns - records[0].t_exposed_ns
         for record in records:
             frame = self._folder.frame(record.frame_id)
@@ -104,6 +113,9 @@ class OwnRun:
                 t_received_ns=frame.t_received_ns + shift,
                 t_published_ns=frame.t_published_ns + shift,
             )
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 class Film:
@@ -161,6 +173,10 @@ class Film:
                     group=("plan", t),
                     last_of_group=z == planes - 1,
                 )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
 
     def _time_s(self, t: int) -> float:
         if self._reader.times_s is not None:
