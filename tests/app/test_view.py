@@ -199,8 +199,8 @@ def test_plain_lines_tell_only_what_is_new() -> None:
     made = monitor()
     first = made.snapshot()
     lines = list(plain_lines(None, first))
-    assert lines[0] == "0:10 running"
-    assert lines[-1] == "0:10 rate_switch: SetInterval: a cell divides"
+    assert lines[-1] == "0:10 running"
+    assert "0:10 rate_switch: SetInterval: a cell divides" in lines
     assert any(line.startswith("seen:") for line in lines)
     assert list(plain_lines(first, made.snapshot())) == []
     made.fault("XY did not arrive")
@@ -215,7 +215,7 @@ def test_lines_are_printed_until_the_end() -> None:
     with watching(made, title="q", mode="lines", console=out):
         made.set(phase="finishing")
         made.set(phase="done")
-    assert out.file.getvalue().rstrip().splitlines()[0] == "0:10 done"
+    assert out.file.getvalue().rstrip().splitlines()[-1] == "0:10 done"
 
 
 def test_live_screen_takes_itself_away() -> None:

@@ -13,7 +13,7 @@ import pytest
 from made_runs import HEADER, T0_NS, VIEW, MadeRun, cells_at, divisions_run, picture
 
 from smartscope.config import RecordConfig
-from smartscope.core import Frame, HardwareState, Nothing, VirtualClock
+from smartscope.core import Frame, HardwareState, Nothing, SetInterval, VirtualClock
 from smartscope.record import RunFolder, RunWriter
 from smartscope.record._report import facts_of, write_report
 from smartscope.record._report_png import cut, data_uri, png, shrunk, stretched
@@ -70,7 +70,7 @@ def test_report_tells_what_happened_in_words(run: RunFolder) -> None:
     _, words = read(write_report(run))
     assert "Filmed 5 min: 85 frames, 24 of them asked for by what was seen." in words
     assert "Saw 1 mitosis event; the simulated sample made 1 in view" in words
-    assert "rate_switch changed the filming rate once and went back" in words
+    assert "rate_switch changed the filming rate once and returned to the plan" in words
     assert "not done: 1 rejected." in words
 
 
@@ -278,8 +278,34 @@ def test_ten_thousand_frames_give_a_bounded_page(tmp_path: Path) -> None:
     report = write_report(RunFolder(long_run(tmp_path, 10_000)))
     _, words = read(report)
     assert "10,000 frames" in words
-    assert "and 1,800 more in journal.jsonl" in words
+    # Two thousand decisions that differ in a number are told as one, with its ends.
+    assert "and 1,996 more like this" in words
+    assert "because 9995" in words
     assert report.stat().st_size < 600_000
+
+
+def test_many_different_decisions_are_cut_with_a_word(tmp_path: Path) -> None:
+    made = MadeRun(tmp_path)
+    for k in range(300):
+        reason = "even" if k % 2 else "odd"
+        made.decide(
+            float(k), 0, SetInterval(interval_s=1.0, reason=reason), "scheduled"
+        )
+    made.close()
+    _, words = read(write_report(RunFolder(made.path)))
+    assert "and 100 more in journal.jsonl" in words
+
+
+@pytest.mark.parametrize("status", ["shadow", "replay"])
+def test_what_was_only_imagined_is_told_so(tmp_path: Path, status: str) -> None:
+    made = MadeRun(tmp_path)
+    action = SetInterval(interval_s=1.0, reason="a cell divides")
+    made.decide(0.0, 0, action, status)
+    made.close()
+    _, words = read(write_report(RunFolder(made.path)))
+    assert "rate_switch would have changed the filming rate once" in words
+    assert "0 decisions carried out" in words
+    assert "not done" not in words
 
 
 # -- the small parts ----------------------------------------------------------------

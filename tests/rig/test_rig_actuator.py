@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DEMOS, rig_config, slow_config
+from rig_helpers import DEMOS, rig_config, slow_config
 
 from smartscope.core import (
     NS_PER_MS,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymmcore
 import pytest
-from conftest import slow_config
+from rig_helpers import slow_config
 
 from smartscope.core import RealClock
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import rig_config
+from rig_helpers import rig_config
 from scipy import ndimage
 
 from smartscope.core import HardwareError, Orientation, Roi, SafetyError
@@ -146,7 +146,7 @@ def true_view(
 
 CAMERAS = [
     pytest.param(0.0, False, {}, None, id="plain"),
-    pytest.param(37.0, True, {}, None, id="rotated mirrored"),
+    pytest.param(37.0, True, {}, Roi(128, 100, 256, 288), id="rotated mirrored"),
     pytest.param(
         37.0,
         True,
@@ -155,10 +155,18 @@ CAMERAS = [
         id="rotated mirrored binned roi",
     ),
     pytest.param(
-        -91.0, False, {"TransposeXY": 1, "TransposeMirrorY": 1}, None, id="transposed"
+        -91.0,
+        False,
+        {"TransposeXY": 1, "TransposeMirrorY": 1},
+        Roi(40, 200, 320, 256),
+        id="transposed",
     ),
     pytest.param(
-        180.0, False, {"TransposeXY": 1, "TransposeCorrection": 1}, None, id="corrected"
+        180.0,
+        False,
+        {"TransposeXY": 1, "TransposeCorrection": 1},
+        Roi(128, 128, 256, 256),
+        id="corrected",
     ),
 ]
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from conftest import DEMOS, rig_config
+from rig_helpers import DEMOS, rig_config
 
 from smartscope.core import ConfigError, HardwareError, RealClock, VirtualClock
 from smartscope.rig import Rig, create_core
@@ -47,6 +47,14 @@ def test_demo_laser_configuration_has_what_the_rig_file_says(rig: Rig):
     assert state.power_mw == {"488": 0.0}
     assert rig.core.getBytesPerPixel() == 2
     assert not rig.core.getAutoShutter()
+
+
+def test_our_own_core_opens_dark_whatever_the_shutter_was(open_rig: Any):
+    # The demo shutter is open every other time when it is loaded.
+    for _ in range(8):
+        rig = open_rig(rig_config("demo_rig.yaml"))
+        assert not rig.core.getShutterOpen("White Light Shutter")
+        assert rig.state(rig.clock.now_ns()).shutter_open is False
 
 
 def sentence(**changes: Any) -> str:
@@ -205,7 +213,7 @@ def test_safe_state_without_list_or_preset_is_every_light(open_rig: Any):
     core.loadSystemConfiguration(str(DEMOS / "demo_laser.cfg"))
     core.deleteConfig("System", "Shutdown")
     rig = open_rig(config, core=core)
-    assert rig.safe_state == (("Laser", "Voltage", "0"),)
+    assert rig.safe_state == (("Shutter", "State", "0"), ("Laser", "Voltage", "0"))
 
 
 def test_our_core_is_never_the_global_singleton(rig: Rig):

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import DEMOS, rig_config, slow_config
+from rig_helpers import DEMOS, rig_config, slow_config
 
 from smartscope.core import HardwareError, RealClock, VirtualClock
 from smartscope.rig import Rig, create_core
@@ -42,13 +42,19 @@ def test_safe_state_is_dark_verified_and_known(rig: Rig):
 
 
 def test_shutters_go_first_then_power_then_the_rest(open_rig: Any):
-    safe = [["Camera", "Gain", 0], ["Laser", "Voltage", 0], ["Shutter", "State", 0]]
+    safe = [
+        ["Camera", "Gain", 0],
+        ["Laser", "Voltage", 0],
+        ["White Light Shutter", "State", 0],
+    ]
     rig = open_rig(rig_config(safe_state=safe))
     told: list[str] = []
     port = rig._bench.port
     port.on_set = lambda device, prop, value: told.append(device)
     rig.apply_safe_state()
-    assert list(dict.fromkeys(told)) == ["Shutter", "Laser", "Camera"]
+    # "Shutter" is not of the camera's adapter: it never has to wait for a snap.
+    order = ["Shutter", "White Light Shutter", "Laser", "Camera"]
+    assert list(dict.fromkeys(told)) == order
 
 
 class StickyShutter(ShutterDevice):
@@ -77,7 +83,7 @@ def test_what_fails_is_a_sentence_and_the_rest_goes_on(open_rig: Any):
     shutter.held = True
     failures = rig.apply_safe_state()
     assert any("Blade: closing was refused: the blade is stuck" in f for f in failures)
-    assert any("Blade: the shutter did not close" in f for f in failures)
+    assert any("Blade: the shutter is not closed" in f for f in failures)
     assert float(core.getProperty("Laser", "Voltage")) == 0
     assert rig.state(rig.clock.now_ns()).shutter_open is True
     assert rig.history.at("shutter", rig.clock.now_ns()) == 1
@@ -259,7 +265,7 @@ def test_finding_11_the_process_ends_cleanly(closing: str):
         f"""
         import sys
         sys.path.insert(0, {str(DEMOS.parent / "tests" / "rig")!r})
-        from conftest import DEMOS, slow_config
+        from rig_helpers import DEMOS, slow_config
         from smartscope.core import RealClock
         from smartscope.rig import Rig
         rig = Rig.open(slow_config(), RealClock(), base_dir=DEMOS)

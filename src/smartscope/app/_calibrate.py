@@ -98,7 +98,8 @@ def _powers(config: RigConfig, light: Sequence[str]) -> dict[str, float]:
 
 @contextmanager
 def _opened(config: RigConfig, folder: Path) -> Iterator[Rig]:
-    clock = make_clock(config.clock.kind, config.clock.speed)
+    # On its own fast clock a simulated sample would crawl on between two pictures.
+    clock = make_clock("real" if config.specimen is None else "virtual")
     rig = Rig.open(config, clock, base_dir=folder)
     try:
         yield rig

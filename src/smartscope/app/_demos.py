@@ -24,7 +24,7 @@ def list_demos() -> int:
     demos = {file.stem: file for file in shipped_files("experiment")}
     width = max(map(len, demos), default=0)
     for name, file in demos.items():
-        typer.echo(f"{name:<{width}}  {_first_sentence(file)}")
+        typer.echo(f"{name:<{width}}  {_shows(file)}")
     typer.echo("\nRun one with: smartscope run NAME")
     typer.echo("Get copies to edit with: smartscope demos --copy DIR")
     return 0
@@ -69,8 +69,6 @@ def _refuse_overwriting(source: Path, target: Path) -> None:
             )
 
 
-def _first_sentence(file: Path) -> str:
+def _shows(file: Path) -> str:
     loaded: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    text = " ".join(str(loaded.get("description") or loaded.get("name") or "").split())
-    sentence, stop, _ = text.partition(". ")
-    return sentence + stop.strip()
+    return str(loaded.get("name") or "")

@@ -196,9 +196,6 @@ def _recent(
 
 def plain_lines(before: MonitorState | None, now: MonitorState) -> Iterator[str]:
     """Yield what is new since `before`, one line each."""
-    known = before.phase if before else "preparing"
-    if known != now.phase:
-        yield f"{span(now.t_s)} {now.phase}"
     for event in new_items(before.events if before else (), now.events):
         yield f"seen: {event.strip()}"
     for t_s, who, text in new_items(before.decisions if before else (), now.decisions):
@@ -208,6 +205,9 @@ def plain_lines(before: MonitorState | None, now: MonitorState) -> Iterator[str]
     for name in now.interlocks:
         if before is None or name not in before.interlocks:
             yield f"{span(now.t_s)} held by {name}"
+    known = before.phase if before else "preparing"
+    if known != now.phase:
+        yield f"{span(now.t_s)} {now.phase}"
 
 
 @contextmanager

@@ -246,18 +246,17 @@ class Engine(MDAEngine):
             return
         self.hooks.intend(released, powers, exposure_ms)
         self._stop_burst = False
+        exposed = _nothing if event.keep_shutter_open else self._light_off
         done = 0
         try:
             self._light_on()
             state = self._rig.state(self._rig.clock.now_ns())
-            for shot in self._shots(released, exposure_ms):
+            for shot in self._shots(released, exposure_ms, exposed):
                 step = steps[done]
                 if released.steps and step.event.z_pos is not None:
                     state = replace(state, z_um=step.event.z_pos)
                 frame = self.frame(shot, step, state, due_s=released.due_s)
                 done += 1
-                if done == len(steps) and not event.keep_shutter_open:
-                    self._light_off()
                 self.hooks.publish(frame)
                 payload = step.event if released.steps else released.event
                 meta = self.get_frame_metadata(payload, include_position=True)
@@ -287,14 +286,16 @@ class Engine(MDAEngine):
             self._light_off()
             self.hooks.lit(self._rig.clock.now_ns())
 
-    def _shots(self, released: Released, exposure_ms: float) -> Iterator[Shot]:
+    def _shots(
+        self, released: Released, exposure_ms: float, exposed: Callable[[], None]
+    ) -> Iterator[Shot]:
         if not released.steps:
-            yield self._source.snap(exposure_ms)
+            yield self._source.snap(exposure_ms, exposed)
             return
         if released.event.z_sequence:  # type: ignore[attr-defined]
             self._rig.core.startStageSequence(self._rig.core.getFocusDevice())
         yield from self._source.burst(
-            len(released.steps), exposure_ms, lambda: self._stop_burst
+            len(released.steps), exposure_ms, exposed, lambda: self._stop_burst
         )
 
     def frame(
@@ -396,3 +397,7 @@ def _known(wanted: float | None, present: float | None) -> float:
     if present is None:
         raise HardwareError("the stage position is unknown, so it cannot be kept")
     return present
+
+
+def _nothing() -> None:
+    """The light stays on for the next event."""

@@ -52,6 +52,7 @@ class StreamControl:
         self._restart: list[Roi | None] = []
         self.exposure_ms = config.exposure_ms
         self.stopping = False
+        self.ended_by_policy = False
 
     def stop(self) -> None:
         """End the stream after the present frame."""
@@ -118,6 +119,7 @@ class StreamControl:
         return outcome_of(request, "scheduled", "the camera restarts")
 
     def _end(self, request: Request, action: Pause | Stop) -> Outcome:
+        self.ended_by_policy = True
         self.stop()
         return outcome_of(request, "scheduled")
 

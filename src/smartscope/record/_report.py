@@ -133,7 +133,7 @@ def _setting(rig: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     clock = header.get("clock") or {}
     kind = clock.get("kind") if isinstance(clock, dict) else clock
     if kind == "scaled":
-        parts.append(f"{clock.get('speed', 1):g} s in each second")
+        parts.append(f"{clock.get('speed', 1):g} times real speed")
     if kind == "virtual":
         parts.append("virtual clock")
     if header.get("shadow"):
@@ -171,7 +171,9 @@ def _latency(got: Gatherer) -> dict[str, dict[str, float]]:
     clock = got.header.get("clock") or {}
     if measured and clock.get("kind") != "real":
         return measured
-    return got.latencies() | measured
+    journal = got.latencies()
+    # A recording has no devices to wait for.
+    return {k: row for k, row in journal.items() if row["max"] > 0} | measured
 
 
 def _frame_times(got: Gatherer) -> tuple[FrameTimes, ...]:

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FINE = ("applied", "scheduled", "noted", "shadow", "replay")
-"""Outcomes that are what the policy asked for, or all that this setting does."""
+DONE = ("applied", "scheduled", "noted")
+IMAGINED = ("shadow", "replay")
+"""Outcomes of a run that decides and acts on nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +84,14 @@ class DecisionFact:
     message: str = ""
 
     @property
-    def fine(self) -> bool:
-        """Whether it was done, or all this setting does."""
-        return self.status in FINE
+    def done(self) -> bool:
+        """Whether it was carried out."""
+        return self.status in DONE
+
+    @property
+    def imagined(self) -> bool:
+        """Whether this run acts on nothing, and would have carried it out."""
+        return self.status in IMAGINED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

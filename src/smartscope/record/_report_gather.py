@@ -6,7 +6,6 @@ frame), not by the pixels or by the size of the journal.
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass, field
@@ -16,13 +15,13 @@ import numpy as np
 
 from smartscope.core import NS_PER_MS, NS_PER_S
 from smartscope.record._report_facts import DecisionFact, QuietFact
+from smartscope.record._report_words import without_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
 _REMEMBERED = 4096
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 _HIDDEN = ("do", "reason", "priority", "deadline_ms", "track_id", "event_id")
 
 Series = tuple[int, str | None, int]
@@ -156,6 +155,7 @@ class Gatherer:
 
     def _intent(self, entry: Mapping[str, Any]) -> None:
         self.intended += entry.get("frames") or 1
+        self._position = entry.get("position", self._position)
 
     def _frame(self, entry: Mapping[str, Any]) -> None:
         exposed_ns = entry["t_exposed_ns"]
@@ -242,10 +242,7 @@ class Gatherer:
     def _nothing(self, policy: str, action: Mapping[str, Any], t_s: float) -> None:
         why = action.get("reason") or "it gave no reason"
         state = action.get("state") or ""
-        # Reasons that differ in their numbers alone are one reason.
-        quiet = self._quiet.setdefault(
-            (policy, state + _NUMBER.sub("#", why)), _Quiet()
-        )
+        quiet = self._quiet.setdefault((policy, state + without_numbers(why)), _Quiet())
         if not quiet.times:
             quiet.first_s = t_s
         quiet.times += 1
@@ -271,9 +268,8 @@ class Gatherer:
 
     def _dose(self, entry: Mapping[str, Any]) -> None:
         dose = entry["field"]
-        position = entry.get("position", self._position)
         unit = str(dose["unit"])
-        row = self.dose.setdefault((position, unit), (array("d"), array("d")))
+        row = self.dose.setdefault((self._position, unit), (array("d"), array("d")))
         row[0].append(self.t_s(entry["t_ns"]))
         row[1].append(float(dose["value"]))
 
@@ -381,4 +377,4 @@ def _detail(action: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -7,6 +7,7 @@ cut with a word on what was left out, so that the size of the page is bounded.
 from __future__ import annotations
 
 from html import escape
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from smartscope.record._report_png import data_uri
@@ -16,15 +17,18 @@ from smartscope.record._report_words import (
     duration,
     outcome_words,
     plural,
+    sentence,
     summary,
+    without_numbers,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from smartscope.record._report_facts import EventFact, Facts, Thumb
+    from smartscope.record._report_facts import DecisionFact, EventFact, Facts, Thumb
 
 MAX_DECISIONS = 200
+SHOWN_ALIKE = 3
 MAX_QUIET = 20
 MAX_FAULTS = 50
 MAX_POSITIONS = 50
@@ -58,7 +62,11 @@ def _head(facts: Facts) -> str:
     )
     meta = [escape(part) for part in (facts.started, facts.setting) if part]
     sentences = " ".join(escape(sentence) for sentence in summary(facts))
-    said = f'<p class="soft">{escape(facts.message)}</p>' if facts.message else ""
+    said = (
+        f'<p class="soft">{escape(sentence(facts.message))}</p>'
+        if facts.message
+        else ""
+    )
     about = (
         f'<p class="soft">{escape(facts.description)}</p>' if facts.description else ""
     )
@@ -76,7 +84,7 @@ def _tiles(facts: Facts) -> str:
         (f"{facts.counts.taken:,}", "frames"),
         (f"{facts.counts.reactions:,}", "of them reactions"),
         (f"{len(facts.events):,}", "events seen"),
-        (f"{sum(d.fine for d in facts.decisions):,}", "reactions carried out"),
+        (f"{sum(d.done for d in facts.decisions):,}", "decisions carried out"),
     ]
     if facts.dose:
         most = max(facts.dose, key=lambda d: float(d.dose[-1]) if len(d.dose) else 0.0)
@@ -145,7 +153,9 @@ def _strip(event: EventFact) -> str:
 
 def _thumb(thumb: Thumb, *, at: bool) -> str:
     kinds = [k for k, on in (("at", at), ("reaction", thumb.reaction)) if on]
-    words = f"{thumb.after_s:+.1f} s" + ("" if thumb.centred else " (outside)")
+    sign = "-" if thumb.after_s < 0 else "+"
+    words = sign + clock(abs(thumb.after_s))
+    words += "" if thumb.centred else " (outside)"
     return (
         f'<figure class="{" ".join(kinds)}"><img src="{data_uri(thumb.pixels)}" '
         f'alt="sample at {words}"><figcaption>{words}</figcaption></figure>'
@@ -168,23 +178,51 @@ def _decisions(facts: Facts) -> str:
     if not facts.decisions:
         return ""
     many = len(facts.frames) > 1
-    rows = []
-    for d in facts.decisions[:MAX_DECISIONS]:
-        place = f", position {d.position}" if many else ""
-        asked = f"{escape(d.action)} {escape(d.detail)}"
-        kind = "status" if d.fine else "status not"
-        said = f'<br><span class="soft">{escape(d.message)}</span>' if d.message else ""
+    rows: list[str] = []
+    told = 0
+    for alike in _alike(facts.decisions):
+        if len(rows) >= MAX_DECISIONS:
+            break
+        told += len(alike)
+        if len(alike) <= 2 * SHOWN_ALIKE:
+            rows += [_decision(d, many=many) for d in alike]
+            continue
+        rows += [_decision(d, many=many) for d in alike[:SHOWN_ALIKE]]
+        left = len(alike) - SHOWN_ALIKE - 1
         rows.append(
-            f'<tr><td class="n">{clock(d.t_s)}</td>'
-            f"<td>{escape(d.policy)}{place}</td>"
-            f"<td>{asked}</td><td>{escape(d.reason)}{said}</td>"
-            f'<td class="{kind}">{escape(d.status)}</td></tr>'
+            '<tr class="more"><td></td>'
+            f'<td colspan="4">and {left:,} more like this</td></tr>'
         )
+        rows.append(_decision(alike[-1], many=many))
     body = _table((">time", "policy", "asked for", "because", "outcome"), rows)
-    left = len(facts.decisions) - MAX_DECISIONS
+    left = len(facts.decisions) - told
     if left > 0:
         body += f'<p class="soft">and {left:,} more in journal.jsonl</p>'
     return _section("What was decided, and why", body)
+
+
+def _alike(decisions: Sequence[DecisionFact]) -> Iterator[list[DecisionFact]]:
+    """Runs of decisions that differ in nothing but numbers."""
+
+    def kind(d: DecisionFact) -> tuple[str, int, str, str, str]:
+        words = without_numbers(d.reason)
+        return d.policy, d.position, d.action, d.status, words
+
+    for _, alike in groupby(decisions, key=kind):
+        yield list(alike)
+
+
+def _decision(d: DecisionFact, *, many: bool) -> str:
+    place = f", position {d.position}" if many else ""
+    said = f'<br><span class="soft">{escape(d.message)}</span>' if d.message else ""
+    kind = "done" if d.done else "imagined" if d.imagined else "not"
+    return (
+        f'<tr><td class="n">{clock(d.t_s)}</td>'
+        f"<td>{escape(d.policy)}{place}</td>"
+        f"<td>{escape(d.action)} {escape(d.detail)}</td>"
+        f"<td>{escape(d.reason)}{said}</td>"
+        f'<td class="status {kind}">{escape(d.status)}</td></tr>'
+    )
 
 
 def _quiet(facts: Facts) -> str:

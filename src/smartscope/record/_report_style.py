@@ -37,7 +37,7 @@ svg .end { text-anchor:end } svg .mid { text-anchor:middle }
 .grid { stroke:var(--line); fill:none } .budget { stroke:var(--undone);
   stroke-dasharray:5 4; fill:none }
 .base { stroke:var(--base); fill:none } .react { stroke:var(--react); fill:none }
-.event { fill:var(--event) } .done { fill:var(--done) }
+.event { fill:var(--event) } .done { fill:var(--done) } .imagined { fill:var(--base) }
 .undone { fill:var(--card); stroke:var(--undone); stroke-width:1.5 }
 .line { fill:none; stroke-width:2 }
 .track { fill:none; stroke-width:1.8; vector-effect:non-scaling-stroke;
@@ -82,8 +82,10 @@ th,td { padding:6px 14px 6px 0; border-bottom:1px solid var(--line);
   vertical-align:top }
 tr:last-child td { border-bottom:0 }
 .n { text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap }
-td.status { white-space:nowrap; color:var(--done) } td.status.not {
-  color:var(--undone) }
+td.status { white-space:nowrap; color:var(--done) }
+td.status.imagined { color:var(--soft) }
+td.status.not { color:var(--undone) }
+.more td { color:var(--soft) }
 .bar { display:inline-block; height:8px; border-radius:4px; background:var(--base);
   min-width:2px; vertical-align:middle }
 details { margin-top:14px } summary { cursor:pointer; color:var(--soft) }

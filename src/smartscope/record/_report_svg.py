@@ -90,7 +90,8 @@ class _Sheet:
             x = self.x(k * step)
             self.add(f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" class="grid"/>')
             words = f"{k * step:g} s" if self.span_s < 100 else clock_face(k * step)
-            self.text(x, bottom + 15, words, "mid")
+            last = x > WIDTH - RIGHT - 20
+            self.text(x, bottom + 15, words, "end" if last else "mid")
 
     def close(self) -> str:
         """Return the whole element."""
@@ -154,7 +155,7 @@ def _marks(sheet: _Sheet, decisions: Sequence[DecisionFact], y: float) -> None:
     for d in decisions[:MAX_MARKS]:
         x = sheet.x(d.t_s)
         title = f"{clock(d.t_s)}: {d.action} {d.detail}, {d.status}. {d.reason}"
-        kind = "done" if d.fine else "undone"
+        kind = "done" if d.done else "imagined" if d.imagined else "undone"
         sheet.add(
             f'<path d="M{x:.1f} {y - 5:g}l5 5l-5 5l-5 -5z" class="{kind}">'
             f"<title>{escape(title)}</title></path>"

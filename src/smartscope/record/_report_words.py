@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ if TYPE_CHECKING:
 
     from smartscope.record._report_facts import DecisionFact, Facts
 
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+# Verbs that read the same after "would have".
 _DONE = {
-    "Acquire": ("took {} burst", "took {} bursts"),
+    "Acquire": ("acquired {} burst", "acquired {} bursts"),
     "ShiftPosition": ("followed the sample once", "followed the sample {} times"),
     "MoveStage": ("moved the stage once", "moved the stage {} times"),
     "MoveFocus": ("refocused once", "refocused {} times"),
@@ -20,7 +23,7 @@ _DONE = {
     "SetRoi": ("changed the region once", "changed the region {} times"),
     "SetProperty": ("set a property once", "set a property {} times"),
     "SwitchObjective": ("switched objective once", "switched objective {} times"),
-    "ShowPattern": ("showed one pattern", "showed {} patterns"),
+    "ShowPattern": ("displayed one pattern", "displayed {} patterns"),
     "Pause": ("paused the run", "paused the run {} times"),
     "Stop": ("ended the run", "ended the run"),
     "Mark": ("left one remark", "left {} remarks"),
@@ -48,6 +51,16 @@ def duration(t_s: float) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """``1 frame``, ``2 frames``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def without_numbers(text: str) -> str:
+    """Replace numbers by #: what differs in them alone is the same reason."""
+    return _NUMBER.sub("#", text)
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
 def outcome_words(facts: Facts) -> str:
@@ -106,10 +119,13 @@ def _true(facts: Facts) -> str:
 
 
 def _reacted(facts: Facts) -> Iterator[str]:
-    done = [d for d in facts.decisions if d.fine]
-    for policy in dict.fromkeys(d.policy for d in done):
-        yield f"{policy} {_listed(_deeds([d for d in done if d.policy == policy]))}."
-    undone = Counter(d.status for d in facts.decisions if not d.fine)
+    for policy in dict.fromkeys(d.policy for d in facts.decisions):
+        mine = [d for d in facts.decisions if d.policy == policy]
+        if done := _deeds([d for d in mine if d.done]):
+            yield f"{policy} {_listed(done)}."
+        if imagined := _deeds([d for d in mine if d.imagined]):
+            yield f"{policy} would have {_listed(imagined)}; this run acts on nothing."
+    undone = Counter(d.status for d in facts.decisions if not (d.done or d.imagined))
     if undone:
         text = _listed([f"{n} {status}" for status, n in undone.most_common()])
         yield f"Of what was asked for, not done: {text}."
@@ -127,7 +143,7 @@ def _deeds(done: list[DecisionFact]) -> list[str]:
     if fast:
         deeds.append("changed the filming rate " + _times(fast))
     if back:
-        deeds.append("went back to the plan " + _times(back))
+        deeds.append("returned to the plan " + _times(back))
     for action, count in Counter(d.action for d in done).items():
         if action in _DONE:
             deeds.append(_DONE[action][count > 1].format(count))

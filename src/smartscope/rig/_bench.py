@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from smartscope.core import HardwareError
 from smartscope.rig._mmcore import did_you_mean
+from smartscope.rig._properties import Channel, Property
 from smartscope.rig._resources import (
     FOCUS_TOLERANCE_UM,
     STAGE_TOLERANCE_UM,
-    Channel,
     Drive,
     Exposure,
     FocusLock,
     Light,
     Offset,
     Pattern,
-    Property,
     Region,
     Resource,
     Shutter,

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 STAGE_TOLERANCE_UM = 1.0
 FOCUS_TOLERANCE_UM = 0.5
-_PROPERTY_TOLERANCE = 1e-3
+TOLERANCE = 1e-3
+"""Of the range of a property."""
 _EXPOSURE_TOLERANCE = 0.02
-_STATE_PROPERTIES = ("State", "Label")
+STATE_PROPERTIES = ("State", "Label")
 
 
 class Resource:
@@ -172,7 +173,7 @@ class Offset(Resource):
 
     def describe(self, value: float) -> Mapping[str, float | str]:
         """``focus_offset``."""
-        return {"focus_offset": value}
+        return {self.name: value}
 
 
 class Shutter(Resource):
@@ -226,7 +227,7 @@ class Light(Resource):
     def same(self, wanted: float, found: float) -> bool:
         """Within a thousandth of the range."""
         low, high = self.scale.line.range
-        return abs(wanted - found) <= _PROPERTY_TOLERANCE * (high - low)
+        return abs(wanted - found) <= TOLERANCE * (high - low)
 
     def trace(self, t_ns: int, value: float) -> None:
         """Percent of the range."""
@@ -254,7 +255,7 @@ class Turret(Resource):
         super().__init__(
             "objective",
             (self.device,),
-            tuple((self.device, prop) for prop in _STATE_PROPERTIES),
+            tuple((self.device, prop) for prop in STATE_PROPERTIES),
         )
         self._port = port
         self._devices = devices
@@ -346,91 +347,6 @@ class FocusLock(Resource):
         return {"autofocus": "locked" if value else "off"}
 
 
-class Channel(Resource):
-    """The present preset of a config group; values are preset names or None."""
-
-    def __init__(self, port: Port, group: str, name: str) -> None:
-        self.group = group
-        self.presets = {
-            str(preset): port.settings_of(group, preset)
-            for preset in port.core.getAvailableConfigs(group)
-        }
-        pairs = {(d, p) for s in self.presets.values() for d, p, _ in s}
-        # Turning a wheel by its number changes its label, and the other way round.
-        twins = {
-            (d, twin)
-            for d, p in pairs
-            if p in _STATE_PROPERTIES
-            for twin in _STATE_PROPERTIES
-        }
-        devices = sorted({d for d, _ in pairs} - {"Core"})
-        super().__init__(name, tuple(devices), tuple(sorted(pairs | twins)))
-        self._port = port
-        self.settings = pairs
-
-    def read(self) -> str | None:
-        """Ask every device of the group."""
-        return self.read_for(None)
-
-    def read_for(self, wanted: str | None) -> str | None:
-        """As `read`, but of presets that look alike the wanted one is found."""
-        found = {pair: self._port.get_property(*pair) for pair in self.settings}
-        if wanted is not None and self.holds(wanted, found):
-            return wanted
-        return self.match(found)
-
-    def match(self, found: Mapping[tuple[str, str], str]) -> str | None:
-        """First preset that agrees with these property values, None without one."""
-        for preset in self.presets:
-            if self.holds(preset, found):
-                return preset
-        return None
-
-    def holds(self, preset: str, found: Mapping[tuple[str, str], str]) -> bool:
-        """Whether the property values are those of `preset`."""
-        return all(
-            equal_text(value, found.get((d, p), ""))
-            for d, p, value in self.presets.get(preset, ())
-        )
-
-    def holds_in_cache(self, preset: str) -> bool:
-        """As `holds`, from Micro-Manager's own cache; no device is asked."""
-        found = {
-            (d, p): self._port.cached_property(d, p)
-            for d, p, _ in self.presets.get(preset, ())
-        }
-        return self.holds(preset, found)
-
-    def describe(self, value: str | None) -> Mapping[str, float | str]:
-        """``channel``, or ``GROUP`` for another group."""
-        return {"channel" if self.name == "channel" else self.group: value or "none"}
-
-
-class Property(Resource):
-    """Any property that is not a role of its own; values are text."""
-
-    def __init__(self, port: Port, device: str, prop: str) -> None:
-        super().__init__(f"property:{device}.{prop}", (device,), ((device, prop),))
-        self._port = port
-        self._at = (device, prop)
-
-    def read(self) -> str:
-        """Ask the device."""
-        return self._port.get_property(*self._at)
-
-    def same(self, wanted: str, found: str) -> bool:
-        """Equal text, or numbers within a thousandth of the range."""
-        core, span = self._port.core, 0.0
-        if core.hasPropertyLimits(*self._at):
-            span = core.getPropertyUpperLimit(*self._at)
-            span -= core.getPropertyLowerLimit(*self._at)
-        return equal_text(wanted, found, _PROPERTY_TOLERANCE * span)
-
-    def parse(self, prop: str, text: str) -> str:
-        """The text itself."""
-        return text
-
-
 class Pattern(Resource):
     """What the SLM shows; values count the patterns, since it cannot be asked."""
 
@@ -446,15 +362,3 @@ class Pattern(Resource):
     def describe(self, value: int) -> Mapping[str, float | str]:
         """``pattern``: its number."""
         return {"pattern": float(value)}
-
-
-def equal_text(wanted: str, found: str, tolerance: float = 0.0) -> bool:
-    """Whether two property values are the same text or the same number."""
-    if wanted == found:
-        return True
-    try:
-        a, b = float(wanted), float(found)
-    except ValueError:
-        return False
-    # Adapters print four decimals; without limits that is all there is to compare.
-    return abs(a - b) <= max(tolerance, 1e-3 * abs(a), 5e-5)

@@ -117,8 +117,8 @@ class Rig:
             Folder of the rig file; the ``.cfg`` is relative to it.
         core : CMMCorePlus, optional
             A core that is open already; it is used as it is and given back as it was.
-            None makes one of our own (never the global singleton) and loads the
-            ``.cfg``.
+            None makes one of our own (never the global singleton), loads the ``.cfg``
+            and goes to the safe state.
 
         Raises
         ------
@@ -174,6 +174,9 @@ class Rig:
         bench = self._bench
         for resource in bench.table:
             bench.store(resource, resource.read(), "read")
+        if self._tenure.is_ours and (failures := self._safe.apply()):
+            # A freshly loaded shutter may be open: the demo one is so every other time.
+            raise HardwareError(f"the safe state cannot be had: {'; '.join(failures)}")
         now = self.clock.now_ns()
         if self.devices.turret is None and (name := bench.objective()) is not None:
             if (magnification := magnification_of(name)) is not None:
@@ -237,7 +240,7 @@ class Rig:
 
     @property
     def safe_state(self) -> tuple[tuple[str, str, str], ...]:
-        """``(device, property, value)`` in order; the shutter closes before them."""
+        """``(device, property, value)`` in the order in which they are applied."""
         return self._safe.entries
 
     def can(self, role: str) -> bool:

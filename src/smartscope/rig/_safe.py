@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from smartscope.rig._mmcore import CMMCorePlus, DeviceType
 from smartscope.rig._port import words_of
-from smartscope.rig._resources import Shutter, equal_text
+from smartscope.rig._properties import equal_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,9 @@ def find_safe_state(
     """Entries of the safe state in the order in which they are applied.
 
     They come from the rig file, else from the ``System/Shutdown`` preset, else every
-    light line goes to zero. The shutter role is closed before all of them anyway.
+    light line goes to zero; the shutter role is closed in any case. Shutters go first,
+    then light power, then the rest. Devices of the camera's own adapter come after all
+    others, since during a snap they take no word until it ends.
 
     Raises
     ------
@@ -55,12 +57,16 @@ def find_safe_state(
                 field,
                 f"add [{device}, {prop}, {line.range[0]:g}] to safe_state",
             )
+    if shutter is not None:
+        entries.append((shutter, "State", "0"))
     powers = {line.power for line in config.light.values()}
+    camera = core.getDeviceLibrary(config.roles.camera) if config.roles else ""
 
-    def turn(entry: Entry) -> int:
+    def turn(entry: Entry) -> tuple[bool, int]:
+        waits = core.getDeviceLibrary(entry[0]) == camera
         if core.getDeviceType(entry[0]) == DeviceType.Shutter:
-            return 0
-        return 1 if entry[:2] in powers else 2
+            return waits, 0
+        return waits, 1 if entry[:2] in powers else 2
 
     return tuple(sorted(dict.fromkeys(entries), key=turn))
 
@@ -84,7 +90,7 @@ class SafeState:
     """Switches everything off, past every queue and lock of ours.
 
     Only the adapter's own lock remains: a device of the camera's adapter takes no word
-    until a snap ends. So shutters on another adapter go off at once, and come first.
+    until a snap ends, whichever thread tells it.
     """
 
     def __init__(self, bench: Bench, entries: tuple[Entry, ...]) -> None:
@@ -94,13 +100,8 @@ class SafeState:
     def apply(self) -> tuple[str, ...]:
         """Apply and verify; return the failures as sentences, never raise."""
         failures: list[str] = []
-        shutter = self._bench.table.find("shutter", Shutter)
-        if shutter is not None:
-            self._try(partial(self._close, shutter), failures)
         for entry in self.entries:
             self._try(partial(self._set, entry), failures)
-        if shutter is not None:
-            self._try(partial(self._closed, shutter), failures)
         for entry in self.entries:
             self._try(partial(self._verified, entry), failures)
         for failure in failures:
@@ -115,11 +116,6 @@ class SafeState:
             failure = words_of(error)
         if failure is not None and failure not in failures:
             failures.append(failure)
-
-    def _close(self, shutter: Shutter) -> None:
-        self._expect((shutter.device, "State", "0"))
-        self._bench.port.set_shutter(shutter.device, False)
-        self._bench.store(shutter, False, "commanded")
 
     def _set(self, entry: Entry) -> None:
         concerned = self._expect(entry)
@@ -139,11 +135,6 @@ class SafeState:
                 found.append((resource, value))
         return found
 
-    def _closed(self, shutter: Shutter) -> str | None:
-        found = shutter.read()
-        self._bench.store(shutter, found, "read")
-        return f"{shutter.device}: the shutter did not close" if found else None
-
     def _verified(self, entry: Entry) -> str | None:
         device, prop, wanted = entry
         bench = self._bench
@@ -152,6 +143,10 @@ class SafeState:
             bench.store(resource, resource.read(), "read")
         if equal_text(wanted, found):
             return None
+        if _is_shutter(bench.port, entry):
+            return (
+                f"{device}: the shutter is not {'open' if wanted == '1' else 'closed'}"
+            )
         return f"{device}: {prop} is {found} and should be {wanted}"
 
 

@@ -29,7 +29,7 @@ class Tenure:
 
     def __init__(self, core: CMMCorePlus, *, is_ours: bool = False) -> None:
         self.core = core
-        self._is_ours = is_ours
+        self.is_ours = is_ours
         self._owns = False
         self._undo: list[Callable[[], object]] = []
 
@@ -88,7 +88,7 @@ class Tenure:
         if self._owns:
             disown(self.core)
             self._owns = False
-        if self._is_ours:
+        if self.is_ours:
             # A stage callback still queued when the interpreter ends aborts the
             # process ("exception not rethrown"); unloading alone does not help.
             super(CMMCorePlus, self.core).registerCallback(None)

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from useq import MDASequence
 
-from smartscope.config import resolve
 from smartscope.core import DeviceHistory
 from smartscope.record import RunFolder, check_disk_space, forecast_bytes, free_bytes
 from smartscope.rig import check_configuration
 from smartscope.runs._files import Files, open_files
 from smartscope.runs._loop import context_of, pipeline_of, policies_of
 from smartscope.runs._plan import PlanFacts, layouts, survey
+from smartscope.runs._recorded import open_recorded
 from smartscope.safety import DoseLedger, Guard, channel_powers
-from smartscope.sources import recorded_frames
 from smartscope.specimen import make_specimen
 
 if TYPE_CHECKING:
@@ -116,9 +115,7 @@ def _check_recording(files: Files, facts: PlanFacts) -> CheckReport:
     if recording is None:
         raise TypeError("the rig has no recording")
     channel = (facts.channels or (recording.channel_name,))[0]
-    source = recorded_frames(
-        recording, resolve(files.rig.source_file, recording.path), channel
-    )
+    source = open_recorded(files, channel)
     source.close()
     facts.channels = facts.channels or (channel,)
     pipeline_of(files, facts.channels)

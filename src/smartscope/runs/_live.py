@@ -248,10 +248,11 @@ class LiveRun:
             ending = self._acquire(engine)
         except BaseException as error:
             ending = Ending.failed(error)
-        # Light first, then everything else.
-        ending = ending.with_light(self._rig.apply_safe_state())
+        # Light first, then everything else; once more when nobody can act any more.
+        self._rig.apply_safe_state()
         self._inbox.close()
         controller.join()
+        ending = ending.with_light(self._rig.apply_safe_state())
         if self._state.failure is not None and ending.outcome != "failed":
             ending = Ending.failed(self._state.failure)
         account.charge(self._clock.now_ns())
@@ -317,7 +318,10 @@ class LiveRun:
             return self._ended
         if str(core.mda.status.finish_reason) == "canceled":
             return Ending("cancelled", "cancelled through pymmcore-plus", INTERRUPTED)
-        if self._schedule.stopped:
+        by_policy = self._schedule.stopped or (
+            self._stream is not None and self._stream.ended_by_policy
+        )
+        if by_policy:
             return Ending("stopped", "a policy ended the run", 0)
         return Ending("completed", "the plan is done", 0)
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from smartscope.control import Controller, PolicyHost
+from smartscope.core import ConfigError
 from smartscope.policies import (
     PolicyContext,
     PolicyFactory,
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
 
 def pipeline_of(files: Files, channels: Sequence[str]) -> Pipeline:
     """Build the vision of an experiment; raises `ConfigError` as `build_pipeline`."""
-    return build_pipeline(
-        files.experiment.vision,
-        seed=files.experiment.seed,
-        base_dir=files.base_dir,
-        channels=channels,
-    )
+    try:
+        return build_pipeline(
+            files.experiment.vision,
+            seed=files.experiment.seed,
+            base_dir=files.base_dir,
+            channels=channels,
+        )
+    except ConfigError as error:
+        raise files.experiment.located(error) from error
 
 
 def context_of(

@@ -36,6 +36,19 @@ if TYPE_CHECKING:
 _SLOW_SOURCE_WAITS_S = 30.0
 
 
+def open_recorded(files: Files, channel: str) -> RecordedFrames:
+    """Open the recording of a rig file; raises `ConfigError` with its line."""
+    config = files.rig.recording
+    if config is None:
+        raise ConfigError("the rig has no recording", field="recording")
+    try:
+        return recorded_frames(
+            config, resolve(files.rig.source_file, config.path), channel
+        )
+    except ConfigError as error:
+        raise files.rig.located(error) from error
+
+
 class RecordedRun:
     """Plays a recording through vision and policies; a mosaic can be moved in.
 
@@ -60,11 +73,7 @@ class RecordedRun:
         kind = "virtual" if files.rig.clock.kind == "real" else files.rig.clock.kind
         self._clock = make_clock(kind, files.rig.clock.speed)
         self._channel = (self._facts.channels or (config.channel_name,))[0]
-        path = resolve(files.rig.source_file, config.path)
-        try:
-            self._source: RecordedFrames = recorded_frames(config, path, self._channel)
-        except ConfigError as error:
-            raise files.rig.located(error) from error
+        self._source = open_recorded(files, self._channel)
         self._state = RunState()
         self._stop: str = ""
         self._now: HardwareState | None = None

@@ -53,8 +53,11 @@ class Source(Protocol):
         """``(height, width)`` of a frame now, and its dtype name."""
         ...
 
-    def snap(self, exposure_ms: float) -> Shot:
+    def snap(self, exposure_ms: float, exposed: Callable[[], None]) -> Shot:
         """Expose once and return the shot.
+
+        `exposed` is called as soon as the exposure is over, before the image is read
+        out, so that the light is not on for longer than the camera looks.
 
         Raises
         ------
@@ -64,9 +67,13 @@ class Source(Protocol):
         ...
 
     def burst(
-        self, frames: int, exposure_ms: float, stopped: Callable[[], bool]
+        self,
+        frames: int,
+        exposure_ms: float,
+        exposed: Callable[[], None],
+        stopped: Callable[[], bool],
     ) -> Iterator[Shot]:
-        """Expose `frames` times as fast as the camera goes.
+        """Expose `frames` times as fast as the camera goes; `exposed` as in `snap`.
 
         Raises
         ------

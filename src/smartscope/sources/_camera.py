@@ -45,7 +45,7 @@ class CameraSource:
         dtype = "uint8" if core.getBytesPerPixel() == 1 else "uint16"
         return (core.getImageHeight(), core.getImageWidth()), dtype
 
-    def snap(self, exposure_ms: float) -> Shot:
+    def snap(self, exposure_ms: float, exposed: Callable[[], None]) -> Shot:
         """Expose once; see `Source.snap`."""
         camera = self._core.getCameraDevice()
         before = self._clock.now_ns()
@@ -53,6 +53,7 @@ class CameraSource:
         try:
             self._core.snapImage()
             after = self._clock.now_ns()
+            exposed()
             pixels = self._core.getImage()
         except RuntimeError as error:
             raise HardwareError(f"snap failed: {error}", device=camera) from error
@@ -61,17 +62,21 @@ class CameraSource:
         self._clock.account_ns(
             int((self._rig.config.timing.readout_ms + exposure_ms) * NS_PER_MS)
         )
-        exposed = max(before, after - int(exposure_ms * NS_PER_MS))
+        latest = max(before, after - int(exposure_ms * NS_PER_MS))
         return Shot(
             pixels=_frozen(pixels),
             t_exposed_ns=before,
             t_end_ns=after,
             t_received_ns=self._clock.now_ns(),
-            exposed_uncertainty_ns=exposed - before,
+            exposed_uncertainty_ns=latest - before,
         )
 
     def burst(
-        self, frames: int, exposure_ms: float, stopped: Callable[[], bool]
+        self,
+        frames: int,
+        exposure_ms: float,
+        exposed: Callable[[], None],
+        stopped: Callable[[], bool],
     ) -> Iterator[Shot]:
         """Hardware-timed burst; see `Source.burst`."""
         self._start(lambda: self._core.startSequenceAcquisition(frames, 0.0, True))
@@ -84,6 +89,8 @@ class CameraSource:
                     "micromanager.buffer_mb or the exposure"
                 )
             expected += 1
+            if expected == frames:
+                exposed()
             yield shot
 
     def stream(self, exposure_ms: float, stopped: Callable[[], bool]) -> Iterator[Shot]:

@@ -65,7 +65,12 @@ def recorded_frames(config: Recording, path: Path, channel: str) -> RecordedFram
     """
     if (path / "journal.jsonl").is_file() and not config.mosaic:
         return OwnRun(RunFolder(path))
-    reader = open_recording(path, config.axes)
+    try:
+        reader = open_recording(path, config.axes)
+    except ConfigError as error:
+        raise ConfigError(
+            error.problem, field="recording.path", fix=error.fix
+        ) from error
     try:
         if config.channel >= reader.sizes["c"]:
             raise ConfigError(

@@ -35,27 +35,36 @@ class SpecimenSource:
         """``(height, width)`` of a frame now, and its dtype name."""
         return self._view().shape, "uint16"
 
-    def snap(self, exposure_ms: float) -> Shot:
+    def snap(self, exposure_ms: float, exposed: Callable[[], None]) -> Shot:
         """Expose once; see `Source.snap`."""
-        return self._expose(exposure_ms, None)
+        window = self._expose(exposure_ms)
+        exposed()
+        return self._read(window, None)
 
     def burst(
-        self, frames: int, exposure_ms: float, stopped: Callable[[], bool]
+        self,
+        frames: int,
+        exposure_ms: float,
+        exposed: Callable[[], None],
+        stopped: Callable[[], bool],
     ) -> Iterator[Shot]:
         """Expose `frames` times back to back; see `Source.burst`."""
-        for number in range(frames):
-            if stopped():
-                return
-            yield self._expose(exposure_ms, number)
+        # Drawing takes longer than a camera reads out, and light must not wait for it.
+        windows: list[tuple[int, int]] = []
+        while len(windows) < frames and not stopped():
+            windows.append(self._expose(exposure_ms))
+        exposed()
+        for number, window in enumerate(windows):
+            yield self._read(window, number)
 
     def stream(self, exposure_ms: float, stopped: Callable[[], bool]) -> Iterator[Shot]:
         """Expose back to back until stopped; see `Source.stream`."""
         number = 0
         while not stopped():
-            yield self._expose(exposure_ms, number)
+            yield self._read(self._expose(exposure_ms), number)
             number += 1
 
-    def _expose(self, exposure_ms: float, number: int | None) -> Shot:
+    def _expose(self, exposure_ms: float) -> tuple[int, int]:
         history, clock = self._rig.history, self._clock
         start = clock.now_ns()
         history.set("camera", start, 1.0)
@@ -63,6 +72,10 @@ class SpecimenSource:
         # A scaled clock oversleeps; the camera itself would not expose for longer.
         end = start + int(exposure_ms * NS_PER_MS)
         history.set("camera", end, 0.0)
+        return start, end
+
+    def _read(self, window: tuple[int, int], number: int | None) -> Shot:
+        (start, end), clock, history = window, self._clock, self._rig.history
         pixels = self._specimen.expose(self._view(), history, start, end)
         pixels.setflags(write=False)
         clock.account_ns(int(self._rig.config.timing.readout_ms * NS_PER_MS))
