@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import useq
+
 from smartscope.config import ScheduleConfig
 from smartscope.control import Schedule
 from smartscope.core import NS_PER_S, VirtualClock

@@ -1,4 +1,4 @@
-"""`smartscope check` on wrong files: one clear sentence each, exit code 2, no traceback."""
+"""`smartscope check` on wrong files: one clear sentence each, exit code 2."""
 
 from __future__ import annotations
 

@@ -123,14 +123,16 @@ def _prepare(
     source = _source(rig)
     has_shutter = rig.can("shutter")
 
-    def grab() -> NDArray[np.generic]:
+    def set_shutter(is_open: bool) -> None:
         if has_shutter:
-            act.settle(act.set_shutter(True))
+            act.settle(act.set_shutter(is_open))
+
+    def grab() -> NDArray[np.generic]:
+        set_shutter(True)
         try:
-            return source.snap(exposure_ms).pixels
+            return source.snap(exposure_ms, lambda: set_shutter(False)).pixels
         finally:
-            if has_shutter:
-                act.settle(act.set_shutter(False))
+            set_shutter(False)
 
     return grab
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class _Seam(pymmcore.CMMCore):  # type: ignore[misc]
+class _Seam(pymmcore.CMMCore):
     """Stands between `CMMCorePlus` and the devices, where every call passes."""
 
     faults: dict[str, list[Callable[..., Any]]]
@@ -39,7 +39,7 @@ class _Seam(pymmcore.CMMCore):  # type: ignore[misc]
         return self._through("setPosition", *args)
 
 
-class FaultyCore(CMMCorePlus, _Seam):  # type: ignore[misc]
+class FaultyCore(CMMCorePlus, _Seam):
     """A core with real devices that fails where it is told to.
 
     Give it to ``smartscope.run(..., core=core)``. A fault is a function that gets the
