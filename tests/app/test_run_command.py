@@ -161,3 +161,39 @@ def test_calibrate_explains_a_wrong_light(light: str, said: str) -> None:
     done = CliRunner().invoke(app, ["calibrate", "specimen_rig", "--light", light])
     assert done.exit_code == 2
     assert said in done.stderr
+
+
+BAD_POLICY = '''
+from smartscope.core import Stop
+from smartscope.policies import Policy
+
+
+class Bad(Policy):
+    """Raises on the second frame."""
+
+    def react(self, seen):
+        if seen.number:
+            raise ZeroDivisionError("oh")
+        return ()
+'''
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_failed_run_says_so_on_stderr(tmp_path: Path, quiet: bool) -> None:
+    (tmp_path / "bad.py").write_text(BAD_POLICY, encoding="utf-8")
+    text = experiment(tmp_path).read_text(encoding="utf-8")
+    file = tmp_path / "bad.yaml"
+    file.write_text(
+        text.replace("{use: rate_switch, fast_interval_s: 5}", "{use: bad.py}"),
+        encoding="utf-8",
+    )
+    output = tmp_path / "out"
+    arguments = ["run", str(file), "-o", str(output), "--clock", "virtual"]
+    done = CliRunner().invoke(app, [*arguments, *(["--quiet"] if quiet else [])])
+    assert done.exit_code == 8
+    assert done.stderr.startswith("Failed: ")
+    assert "oh" in done.stderr
+    assert "Traceback" not in done.output
+    assert (done.stdout == "") is quiet
+    (run,) = output.iterdir()
+    assert "Failed" in (run / "report.html").read_text(encoding="utf-8")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
+from smartscope.app._guard import BUG
 from smartscope.app._stop import orderly_stop
 from smartscope.app._view import choose_mode, watching
 from smartscope.config import find_experiment
@@ -17,8 +19,6 @@ from smartscope.record import write_report
 from smartscope.runs import ReplayResult, replay, run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from smartscope.runs import RunResult
 
 __all__ = ["replay_path", "run_experiment"]
@@ -53,10 +53,7 @@ def run_experiment(
             stop=stop,
         )
     facts = _run_facts(result)
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))
-    elif not quiet:
-        _tell(facts)
+    _tell(facts, as_json=as_json, quiet=quiet)
     return result.exit_code
 
 
@@ -98,10 +95,7 @@ def replay_path(
         if isinstance(result, ReplayResult)
         else _run_facts(result)
     )
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))
-    elif not quiet:
-        _tell(facts)
+    _tell(facts, as_json=as_json, quiet=quiet)
     return result.exit_code
 
 
@@ -138,13 +132,29 @@ def _replay_facts(result: ReplayResult) -> dict[str, Any]:
     }
 
 
-def _tell(facts: dict[str, Any]) -> None:
-    outcome, message = facts["outcome"].capitalize(), facts["message"]
-    typer.echo(f"{outcome}: {message}" if message else f"{outcome}.")
-    for difference in facts.get("differences", ()):
-        typer.echo(f"  {difference}")
-    for key in ("run", "report"):
-        if facts.get(key):
-            typer.echo(f"  {key:<7} {facts[key]}")
+def _tell(facts: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    failed = facts["exit_code"] != 0
+    if failed or not quiet:
+        outcome, message = facts["outcome"], facts["message"]
+        said = message if message.startswith(outcome) else f"{outcome}: {message}"
+        typer.echo(said[:1].upper() + said[1:], err=failed)
+    if facts["exit_code"] == BUG:
+        typer.echo(
+            f"This is a bug in smartscope; please report it {_with(facts)}.", err=True
+        )
+    for problem in facts.get("differences", ()):
+        typer.echo(f"  {problem}", err=True)
     if facts.get("report_problem"):
         typer.echo(f"  {facts['report_problem']}", err=True)
+    if not quiet:
+        for key in ("run", "report"):
+            if facts.get(key):
+                typer.echo(f"  {key:<7} {facts[key]}")
+
+
+def _with(facts: dict[str, Any]) -> str:
+    saved = Path(facts["run"]) / "traceback.txt"
+    return f"with {saved}" if saved.exists() else "with the run's journal"
