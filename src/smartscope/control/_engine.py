@@ -47,7 +47,7 @@ class Hooks:
     intend : journals what is about to be exposed, before the light goes on
     note : journals anything else, by kind
     check : raises SafetyError if the event must not be executed
-    lit : called after each exposure with its end, to charge the dose
+    lit : called after each exposure with its end and field, to charge the dose
     allow_light : False if the budget forbids this exposure and the run must end
     """
 
@@ -55,7 +55,7 @@ class Hooks:
     intend: Callable[[Released, Mapping[str, float], float], None]
     note: Callable[[str, Mapping[str, object]], None]
     check: Callable[[MDAEvent, Mapping[str, float]], None]
-    lit: Callable[[int], None]
+    lit: Callable[[int, int], None]
     allow_light: Callable[[Mapping[str, float], float, int], bool]
 
 
@@ -211,6 +211,15 @@ class Engine(MDAEngine):
             return {}
         return self._lights.percent(event.channel.config if event.channel else None)
 
+    def _dimmed(
+        self, before: dict[str, float], after: dict[str, float]
+    ) -> dict[str, float]:
+        """Set what the budget has just taken away; returns the powers that hold."""
+        changed = {line: p for line, p in after.items() if before[line] != p}
+        actuator = self._rig.actuator
+        actuator.settle(*(actuator.set_power(line, p) for line, p in changed.items()))
+        return after
+
     def _light_on(self) -> None:
         roles = self._rig.config.roles
         if roles is not None and roles.shutter is not None:
@@ -244,6 +253,7 @@ class Engine(MDAEngine):
         if not self.hooks.allow_light(powers, exposure_ms, len(steps)):
             self._schedule.stop()
             return
+        powers = self._dimmed(powers, self._powers(event))
         self.hooks.intend(released, powers, exposure_ms)
         self._stop_burst = False
         exposed = _nothing if event.keep_shutter_open else self._light_off
@@ -270,7 +280,7 @@ class Engine(MDAEngine):
         finally:
             if not event.keep_shutter_open:
                 self._light_off()
-            self.hooks.lit(self._rig.clock.now_ns())
+            self.hooks.lit(self._rig.clock.now_ns(), released.planned.position)
 
     def _stream(self, released: Released, streamer: Streamer) -> Iterator[Any]:
         event = released.event
@@ -284,7 +294,7 @@ class Engine(MDAEngine):
                     streamer.stop()
         finally:
             self._light_off()
-            self.hooks.lit(self._rig.clock.now_ns())
+            self.hooks.lit(self._rig.clock.now_ns(), released.planned.position)
 
     def _shots(
         self, released: Released, exposure_ms: float, exposed: Callable[[], None]

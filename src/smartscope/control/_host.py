@@ -6,6 +6,8 @@ exactly the same steps from the same inputs.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -104,7 +106,20 @@ def _react(policy: Policy, seen: Observation) -> tuple[str, Sequence[Action]]:
     wrong = [a for a in actions if not isinstance(a, Action)]
     if wrong:
         return f"react() gave {wrong[0]!r}, which is no action", ()
+    for action in actions:
+        if field := _not_finite(action):
+            return f"{type(action).__name__}.{field} is no finite number", ()
     return "", actions
+
+
+def _not_finite(action: Action) -> str:
+    """Name the first field that holds nan or infinity, "" if none does."""
+    for field in dataclasses.fields(action):
+        value = getattr(action, field.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
+            return field.name
+    return ""
 
 
 def same_decision(a: Decision, b: Decision) -> str:

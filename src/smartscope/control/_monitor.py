@@ -76,12 +76,21 @@ class Monitor:
         self._faults: deque[str] = deque(maxlen=_RECENT)
         self._samples: dict[str, deque[float]] = {}
         self._received: dict[int, int] = {}
+        self._intervals: dict[int, float] = {}
         self._frames = self._reactions = 0
 
     def set(self, **values: object) -> None:
         """Set fields of `MonitorState` by name."""
         with self._lock:
             self._state.update(values)
+
+    def filming(self, position: int, interval_s: float | None) -> None:
+        """Note at which interval a field is filmed as a reaction, None for not."""
+        with self._lock:
+            if interval_s is None:
+                self._intervals.pop(position, None)
+            else:
+                self._intervals[position] = interval_s
 
     def framed(self, frame: Frame, t_s: float) -> None:
         """Count a frame that was acquired."""
@@ -157,6 +166,7 @@ class Monitor:
         with self._lock:
             return MonitorState(
                 **self._state,  # type: ignore[arg-type]
+                interval_s=dict(self._intervals),
                 frames=self._frames,
                 reactions=self._reactions,
                 events=tuple(self._events),

@@ -215,12 +215,19 @@ class Streamer:
             frame = self._frame(shot, one, state, role="stream")
             self._pumped += 1
             self._hooks.publish(frame)
-            self._hooks.lit(frame.t_received_ns)
-            powers = self._control.powers(self._config.channel)
-            if not self._hooks.allow_light(powers, self._control.exposure_ms, 1):
-                self._control.stop()
+            self._hooks.lit(frame.t_received_ns, 0)
+            self._stay_in_budget()
             self._newest = frame
             self._wait()
+
+    def _stay_in_budget(self) -> None:
+        channel, actuator = self._config.channel, self._rig.actuator
+        powers = self._control.powers(channel)
+        if not self._hooks.allow_light(powers, self._control.exposure_ms, 1):
+            self._control.stop()
+        for line, percent in self._control.powers(channel).items():
+            if powers[line] != percent:  # the budget went dark
+                actuator.settle(actuator.set_power(line, percent))
 
     def _full(self, end_ns: int | None) -> bool:
         if end_ns is not None:

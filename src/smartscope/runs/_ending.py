@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import traceback
+from dataclasses import dataclass, replace
 
 from smartscope.core import SmartscopeError
 
@@ -12,11 +13,12 @@ _BUG = 70
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Outcome, message and exit code of a run."""
+    """Outcome, message and exit code of a run, and the traceback of a bug of ours."""
 
     outcome: str
     message: str
     exit_code: int
+    trace: str = ""
 
     @classmethod
     def failed(cls, error: BaseException) -> Ending:
@@ -25,7 +27,8 @@ class Ending:
             return cls("failed", str(error), error.exit_code)
         if isinstance(error, KeyboardInterrupt):
             return cls("stopped", "interrupted", INTERRUPTED)
-        return cls("failed", f"{type(error).__name__}: {error}", _BUG)
+        trace = "".join(traceback.format_exception(error))
+        return cls("failed", f"{type(error).__name__}: {error}", _BUG, trace)
 
     def after(self, error: SmartscopeError) -> Ending:
         """Fail with `error`, which came when the run itself was over."""
@@ -37,8 +40,9 @@ class Ending:
         """Add what of the safe state could not be had."""
         if not failures:
             return self
-        return Ending(
-            "failed",
-            f"{self.message}; THE LIGHT MAY STILL BE ON: {'; '.join(failures)}",
-            self.exit_code or 3,
+        return replace(
+            self,
+            outcome="failed",
+            message=f"{self.message}; THE LIGHT MAY STILL BE ON: {'; '.join(failures)}",
+            exit_code=self.exit_code or 3,
         )

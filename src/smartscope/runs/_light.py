@@ -73,14 +73,15 @@ class LightAccount:
         """Dose of `n` exposures, for the intent line."""
         return self.ledger.forecast(exposure_ms, powers, frames=n)
 
-    def charge(self, t_ns: int) -> None:
-        """Charge everything up to `t_ns`, journal it and forget the past."""
+    def charge(self, t_ns: int, position: int) -> None:
+        """Charge everything up to `t_ns` and journal it for the field just lit."""
         state = self._rig.state(t_ns)
         self.ledger.set_objective(t_ns, self._rig.objective)
         here, total = self.here(), self.ledger.total()
         self._note(
             "dose",
             {
+                "position": position,
                 "x_um": state.x_um,
                 "y_um": state.y_um,
                 "field": here.to_dict(),

@@ -198,7 +198,7 @@ class LiveRun:
                 intend=lambda *what: self._intend(account, *what),
                 note=self.note,
                 check=self._check_event,
-                lit=lambda t_ns: self._charge(account, t_ns),
+                lit=lambda t_ns, position: self._charge(account, t_ns, position),
                 allow_light=account.allow,
             ),
         )
@@ -255,7 +255,7 @@ class LiveRun:
         ending = ending.with_light(self._rig.apply_safe_state())
         if self._state.failure is not None and ending.outcome != "failed":
             ending = Ending.failed(self._state.failure)
-        account.charge(self._clock.now_ns())
+        account.ledger.advance(self._clock.now_ns())
         return self._finish(engine, account, ending)
 
     def _start_record(self) -> RunWriter:
@@ -379,6 +379,8 @@ class LiveRun:
             self.note("external", {"change": change.resource, "now": change.now})
         if self._truth is not None:
             self._truth.sample(frame.t_received_ns)
+        position = frame.view.position
+        self._monitor.filming(position, self._schedule.interval_s(position))
         self._monitor.framed(frame, (frame.t_exposed_ns - self._start_ns) / NS_PER_S)
         replaced = self._inbox.put(frame)
         if replaced is not None:
@@ -412,8 +414,8 @@ class LiveRun:
             flush=True,
         )
 
-    def _charge(self, account: LightAccount, t_ns: int) -> None:
-        account.charge(t_ns)
+    def _charge(self, account: LightAccount, t_ns: int, position: int) -> None:
+        account.charge(t_ns, position)
         needed = account.ledger.charged_ns
         if self._specimen is not None:
             needed = min(needed, self._specimen.needs_history_from_ns)

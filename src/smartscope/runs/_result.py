@@ -94,6 +94,8 @@ def close_record(
         writer.abort()
         if ending.outcome != "failed":
             ending = ending.after(error)
+    if ending.trace:
+        (writer.path / "traceback.txt").write_text(ending.trace, encoding="utf-8")
     monitor.set(phase="done")
     return RunResult(
         path=writer.path,

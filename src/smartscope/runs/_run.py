@@ -68,6 +68,12 @@ def run(
         If the rig cannot be opened.
     """
     files = open_files(experiment, rig=rig, clock=clock)
+    if output is not None and (Path(output) / "journal.jsonl").exists():
+        raise ConfigError(
+            f"{output} is a run folder, and runs are never written into",
+            field="--output",
+            fix="name the folder that run folders shall be made in",
+        )
     options = Options(
         parent=Path(output) if output is not None else files.experiment.record.path,
         monitor=monitor or Monitor(),

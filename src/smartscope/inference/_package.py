@@ -1,0 +1,196 @@
+"""The files of a model package: a folder or a zip that cannot reach outside itself."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+
+from smartscope.inference._document import refusal
+
+if TYPE_CHECKING:
+    from smartscope.core import ModelError
+
+DESCRIPTIONS = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
+_MAX_BYTES = 2**30
+
+
+class Package(Protocol):
+    """Where the files of a package are read from.
+
+    Attributes
+    ----------
+    name : str
+        The package as the user named it, for messages.
+    description : str
+        Name of the description inside it.
+    """
+
+    name: str
+    description: str
+
+    def read(self, source: str, field: str) -> bytes:
+        """Content of a file.
+
+        Parameters
+        ----------
+        source : str
+            Relative to the description.
+        field : str
+            Where the description names it, for the message.
+
+        Raises
+        ------
+        ModelError
+            If it is missing, outside the package, or on the network.
+        """
+        ...
+
+
+def open_package(path: Path) -> Package:
+    """Open a folder, its description, or a zip; raises `ModelError`."""
+    if path.is_dir() or path.name in DESCRIPTIONS:
+        return _Folder(path)
+    return _Zip(path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Content of a file; raises `ModelError` if there is none or it is absurd."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise refusal("larger than 1 GiB", file=str(path), fix="use a smaller one")
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        fix = "check the path of the model"
+        raise refusal(f"cannot be read ({reason})", file=str(path), fix=fix) from error
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._folder = path if path.is_dir() else path.parent
+        offers = DESCRIPTIONS if path.is_dir() else (path.name,)
+        found = [name for name in offers if (self._folder / name).is_file()]
+        if not found:
+            raise _no_description(self.name)
+        self.description = found[0]
+
+    def read(self, source: str, field: str) -> bytes:
+        where = _inside(source, f"{self.name}/{self.description}", field)
+        path = self._folder / where
+        # A link may lead out where the name does not.
+        if not path.resolve().is_relative_to(self._folder.resolve()):
+            raise _escape(source, f"{self.name}/{self.description}", field)
+        if not path.is_file():
+            raise _missing(source, f"{self.name}/{self.description}", field)
+        return read_bytes(path)
+
+
+class _Zip:
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+        if not path.exists():
+            raise refusal(
+                "there is no such model", file=self.name, fix="check the path"
+            )
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+        except (OSError, zipfile.BadZipFile) as error:
+            raise refusal(
+                f"neither a package nor an .onnx file ({error})",
+                file=self.name,
+                fix="give a bioimage.io package (folder or zip) or an .onnx file",
+            ) from error
+        self._names = {_checked(entry, self.name) for entry in entries}
+        found = sorted(
+            (len(PurePosixPath(name).parts), DESCRIPTIONS.index(last), name)
+            for name in self._names
+            if (last := PurePosixPath(name).name) in DESCRIPTIONS
+        )
+        # Some tools zip the files, some the folder around them.
+        if not found or found[0][0] > 2:
+            raise _no_description(self.name)
+        self.description = found[0][2]
+
+    def read(self, source: str, field: str) -> bytes:
+        where = f"{self.name}/{self.description}"
+        name = str(
+            PurePosixPath(self.description).parent / _inside(source, where, field)
+        )
+        if name not in self._names:
+            raise _missing(source, where, field)
+        try:
+            with zipfile.ZipFile(self._path) as archive:
+                return archive.read(name)
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+            raise refusal(
+                f"'{source}' cannot be unpacked ({error})",
+                file=where,
+                field=field,
+                fix="fetch the package again",
+            ) from error
+
+
+def _checked(entry: zipfile.ZipInfo, file: str) -> str:
+    """Name of an entry; refuses names that lead out, links and absurd sizes."""
+    name = entry.filename
+    link = stat.S_ISLNK(entry.external_attr >> 16)
+    if link or _leads_out(name):
+        raise refusal(
+            f"the zip holds '{entry.orig_filename}', which leads outside of it",
+            file=file,
+            fix="do not use this package; get it from its author",
+        )
+    if entry.file_size > _MAX_BYTES:
+        raise refusal(f"'{name}' is larger than 1 GiB", file=file)
+    return name
+
+
+def _leads_out(name: str) -> bool:
+    # Windows takes both slashes, and a colon for a drive.
+    parts = name.replace("\\", "/").split("/")
+    return name.startswith(("/", "\\")) or ".." in parts or ":" in name
+
+
+def _inside(source: str, file: str, field: str) -> PurePosixPath:
+    if "://" in source:
+        raise refusal(
+            f"'{source}' is on the network",
+            file=file,
+            field=field,
+            fix="use a package that brings its files along",
+        )
+    if _leads_out(source):
+        raise _escape(source, file, field)
+    return PurePosixPath(source.replace("\\", "/"))
+
+
+def _escape(source: str, file: str, field: str) -> ModelError:
+    return refusal(
+        f"'{source}' leads outside of the package",
+        file=file,
+        field=field,
+        fix="do not use this package; get it from its author",
+    )
+
+
+def _missing(source: str, file: str, field: str) -> ModelError:
+    return refusal(
+        f"there is no '{source}' in the package",
+        file=file,
+        field=field,
+        fix="fetch the whole package again",
+    )
+
+
+def _no_description(file: str) -> ModelError:
+    return refusal(
+        "there is no bioimageio.yaml or rdf.yaml in it",
+        file=file,
+        fix="give the folder or zip of a bioimage.io package, or an .onnx file",
+    )
