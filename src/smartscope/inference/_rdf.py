@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from smartscope.inference._axes import KNOWN, Axis, Layout
+from smartscope.inference._document import Node
 from smartscope.inference._model import KINDS, Decoder
 from smartscope.inference._operations import Operation, operation_of
-
-if TYPE_CHECKING:
-    from smartscope.inference._document import Node
 
 _TYPES = {"batch": "b", "channel": "c"}
 
@@ -157,8 +154,8 @@ def _tensor_old(part: Node, key: str, tests: Node, number: int) -> TensorSpec:
             for n, s in zip(letters, _all(shape, letters), strict=True)
         ]
     files = list(tests.items())
-    # Without a file the list's own place stands for it, empty.
-    test = files[number] if number < len(files) else tests.get("none given")
+    none = Node(None, tests.file, tests.field)
+    test = files[number] if number < len(files) else none
     return TensorSpec(Layout(tuple(axes)), _operations(part.get(key)), test)
 
 

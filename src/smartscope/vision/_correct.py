@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from scipy import ndimage
 
 from smartscope.core import ConfigError, View
 from smartscope.vision._images import grow, shrink, smooth
+from smartscope.vision._learned import Learned, ModelUse, refuse_beside_model
 from smartscope.vision._stage import Stage, StageConfig, StageContext, Workspace
 
 if TYPE_CHECKING:
@@ -200,16 +207,31 @@ class DenoiseConfig(StageConfig):
         ``gaussian`` blur, or ``median`` of a square (keeps edges, removes hot pixels).
     sigma_um : float
         Blur, um; the median's square is ``2 sigma`` to each side.
+    model : ModelUse or None
+        A learned model that gives the restored image, in place of both.
     """
 
     method: Literal["gaussian", "median"] = "gaussian"
     sigma_um: float = Field(0.5, gt=0)
+    model: ModelUse | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> DenoiseConfig:
+        if self.model is not None:
+            refuse_beside_model(self.model_fields_set, ("method", "sigma_um"))
+        return self
 
 
 class Denoise(Stage[DenoiseConfig, None]):
-    """Reduces pixel noise with a classical filter."""
+    """Reduces pixel noise with a classical filter or a learned model."""
 
     Config: ClassVar[type[StageConfig]] = DenoiseConfig
+
+    def __init__(self, config: DenoiseConfig, context: StageContext) -> None:
+        super().__init__(config, context)
+        self._learned = None
+        if config.model is not None:
+            self._learned = Learned(config.model, context, "restored")
 
     def features(self) -> frozenset[str]:
         """None."""
@@ -217,6 +239,9 @@ class Denoise(Stage[DenoiseConfig, None]):
 
     def process(self, work: Workspace, state: Any) -> None:
         """Replace the input by its smoothed self."""
+        if self._learned is not None:
+            work.images[self.input] = self._learned.run(work.image(self.input))
+            return
         image, sigma_px = work.image(self.input), work.px(self.config.sigma_um)
         if self.config.method == "gaussian":
             work.images[self.input] = smooth(image, sigma_px)

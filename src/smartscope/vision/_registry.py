@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from smartscope.core import ConfigError
+from smartscope.core import ConfigError, ModelError
 from smartscope.vision._correct import Background, Denoise, Illumination
 from smartscope.vision._event import FeatureEvent
 from smartscope.vision._measure import Measure
@@ -96,7 +96,8 @@ def make_stage(
     Raises
     ------
     ConfigError
-        Unknown stage, field or channel, or a value out of range.
+        Unknown stage, field or channel, a value out of range, or a model that cannot
+        be used.
     """
     cls = load_stage_class(use.use, context.base_dir, field=field)
     values = dict(use.parameters)
@@ -111,7 +112,11 @@ def make_stage(
             raise _unknown(
                 "channel", wanted.channel, context.channels, f"{field}.on.channel"
             )
-    return cls(config, context)
+    try:
+        return cls(config, context)
+    except ModelError as error:
+        # Before the run, a wrong model is a wrong line of the experiment.
+        raise ConfigError(str(error), field=f"{field}.model") from error
 
 
 def check_order(stages: Sequence[tuple[str, Stage[Any, Any]]]) -> None:

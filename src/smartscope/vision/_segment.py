@@ -11,9 +11,10 @@ from scipy import ndimage
 
 from smartscope.core import Detections
 from smartscope.vision._images import Sample, smooth
+from smartscope.vision._learned import Learned, ModelUse, refuse_beside_model
 from smartscope.vision._regions import Regions
 from smartscope.vision._split import split_touching
-from smartscope.vision._stage import Stage, StageConfig, Workspace
+from smartscope.vision._stage import Stage, StageConfig, StageContext, Workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _GENEROUS = 0.4
 _GROUP_SHARE = 0.65
 _OUTLINE_SHARE = 0.5
+_CLASSICAL = ("method", "level", "smooth_um", "min_contrast")
 
 
 class SegmentConfig(StageConfig):
@@ -35,6 +37,12 @@ class SegmentConfig(StageConfig):
         ``local`` outlines each object at half of its own brightness, for dim objects
         beside bright ones; ``otsu`` one threshold for the field (Otsu 1979); ``li``
         the same by cross entropy (Li and Tam 1998); ``threshold`` a fixed `level`.
+    model : ModelUse or None
+        A learned model that gives the probability of being object, in place of
+        `method`, `level`, `smooth_um` and `min_contrast`.
+    threshold : float or None
+        0..1, least probability of an object, for `model` only; None is what its
+        package says, or 0.5.
     level : float or None
         Camera counts above the background, for ``threshold`` only.
     smooth_um : float
@@ -53,6 +61,8 @@ class SegmentConfig(StageConfig):
     """
 
     method: Literal["local", "otsu", "li", "threshold"] = "local"
+    model: ModelUse | None = None
+    threshold: float | None = Field(None, gt=0, lt=1)
     level: PositiveFloat | None = None
     smooth_um: NonNegativeFloat = 0.5
     min_area_um2: NonNegativeFloat = 15.0
@@ -64,6 +74,10 @@ class SegmentConfig(StageConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> SegmentConfig:
+        if self.model is not None:
+            refuse_beside_model(self.model_fields_set, _CLASSICAL)
+        elif self.threshold is not None:
+            raise ValueError("'threshold' belongs to 'model'; the classical is 'level'")
         if (self.method == "threshold") != (self.level is not None):
             raise ValueError("'level' belongs to method 'threshold', which needs it")
         if self.max_area_um2 is not None and self.max_area_um2 <= self.min_area_um2:
@@ -72,13 +86,20 @@ class SegmentConfig(StageConfig):
 
 
 class Segment(Stage[SegmentConfig, None]):
-    """Finds objects brighter than their surroundings.
+    """Finds objects brighter than their surroundings, or as a model has learned.
 
-    Score is contrast: mean brightness over the background, in background noise.
+    Score is contrast, mean brightness over the background in background noise; with a
+    model it is the mean probability.
     """
 
     Config: ClassVar[type[StageConfig]] = SegmentConfig
     gives = ("objects",)
+
+    def __init__(self, config: SegmentConfig, context: StageContext) -> None:
+        super().__init__(config, context)
+        self._learned = None
+        if config.model is not None:
+            self._learned = Learned(config.model, context, "mask")
 
     def features(self) -> frozenset[str]:
         """None beyond area and score."""
@@ -86,13 +107,44 @@ class Segment(Stage[SegmentConfig, None]):
 
     def process(self, work: Workspace, state: Any) -> None:
         """Fill labels, regions and detections."""
+        if self._learned is not None:
+            self._by_model(work, self._learned)
+        else:
+            self._by_brightness(work)
+
+    def _by_model(self, work: Workspace, learned: Learned) -> None:
+        work.processed = image = work.image(self.input)
+        probability = learned.run(image)
+        mask = probability > np.float32(learned.threshold(self.config.threshold))
+        pixels = self._objects(work, mask)
+        work.labels, work.regions = _numbered(pixels, *self._areas_px(work))
+        score = work.regions.mean(probability)
+        work.detections = detections_of(work, work.regions, score)
+
+    def _by_brightness(self, work: Workspace) -> None:
         image = smooth(work.image(self.input), work.px(self.config.smooth_um))
         sample = Sample.of(image)
         level, sigma = sample.background()
         mask = self._mask(image, sample, level, sigma)
-        filled = _fill(mask) if self.config.fill_holes else mask
+        pixels = self._objects(work, mask)
+        if self.config.method == "local":
+            own = pixels.above_own(image, level, _OUTLINE_SHARE)
+            # A filled hole is dark, yet belongs to its object.
+            pixels = pixels.only(own | ~mask.ravel()[pixels.where])
+        work.labels, work.regions = _numbered(pixels, *self._areas_px(work))
+        work.processed = image
+        contrast = (work.regions.mean(image) - level) / sigma
+        work.detections = detections_of(work, work.regions, contrast)
+
+    def _areas_px(self, work: Workspace) -> tuple[float, float]:
+        """Least and largest area of an object."""
         least_px = self.config.min_area_um2 / work.pixel_area_um2
-        most_px = (self.config.max_area_um2 or np.inf) / work.pixel_area_um2
+        return least_px, (self.config.max_area_um2 or np.inf) / work.pixel_area_um2
+
+    def _objects(self, work: Workspace, mask: NDArray[np.bool_]) -> Pixels:
+        """Pixels of a mask, holes filled and touching objects split."""
+        filled = _fill(mask) if self.config.fill_holes else mask
+        least_px, _ = self._areas_px(work)
         labels, regions = _numbered(Pixels.of(*ndimage.label(filled)), least_px, np.inf)
         count = regions.count
         if self.config.split == "watershed" and count:
@@ -100,15 +152,7 @@ class Segment(Stage[SegmentConfig, None]):
             labels, count = split_touching(
                 labels, regions, min_radius_px=radius_px, neck=self.config.neck
             )
-        pixels = Pixels.of(labels, count)
-        if self.config.method == "local":
-            own = pixels.above_own(image, level, _OUTLINE_SHARE)
-            # A filled hole is dark, yet belongs to its object.
-            pixels = pixels.only(own | ~mask.ravel()[pixels.where])
-        work.labels, work.regions = _numbered(pixels, least_px, most_px)
-        work.processed = image
-        contrast = (work.regions.mean(image) - level) / sigma
-        work.detections = detections_of(work, work.regions, contrast)
+        return Pixels.of(labels, count)
 
     def _mask(
         self, image: NDArray[np.float32], sample: Sample, level: float, sigma: float

@@ -1,4 +1,4 @@
-"""Small bright spots by the Laplacian of Gaussian."""
+"""Small bright spots by the Laplacian of Gaussian, or as a model has learned."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 from pydantic import PositiveFloat  # noqa: TC002 - pydantic reads it at run time
 from scipy import ndimage
 
+from smartscope.vision._learned import Learned, ModelUse
 from smartscope.vision._regions import Regions
 from smartscope.vision._segment import detections_of
-from smartscope.vision._stage import Stage, StageConfig, Workspace
+from smartscope.vision._stage import Stage, StageConfig, StageContext, Workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Answer to the steps of the camera's converter, the least noise there can be.
 _QUIET = 0.1
+_SIGMAS = 6.0
 
 
 class SpotsConfig(StageConfig):
@@ -26,13 +28,19 @@ class SpotsConfig(StageConfig):
     Attributes
     ----------
     radius_um : float
-        Radius of a spot, um; the filter answers best to this size.
-    threshold : float
-        Least answer of the filter, in robust sigmas of its noise over the field.
+        Radius of a spot, um; the filter answers best to this size. With a model, no
+        two spots lie closer.
+    threshold : float or None
+        Least answer of the filter, in robust sigmas of its noise over the field; None
+        is 6. With a model, least height of a peak in its map; None is what the
+        package says, or 0.5.
+    model : ModelUse or None
+        A learned model that gives a map with a peak at each spot.
     """
 
     radius_um: PositiveFloat = 0.5
-    threshold: PositiveFloat = 6.0
+    threshold: PositiveFloat | None = None
+    model: ModelUse | None = None
 
 
 class Spots(Stage[SpotsConfig, None]):
@@ -40,11 +48,18 @@ class Spots(Stage[SpotsConfig, None]):
 
     Local maxima of the scale-normalised Laplacian of Gaussian (Lindeberg 1998), with
     a parabola through each peak and its neighbours. Score is the answer in sigmas;
-    area is that of a disk of `radius_um`.
+    area is that of a disk of `radius_um`. With a model its map takes the place of the
+    filter, and score is the height of the peak.
     """
 
     Config: ClassVar[type[StageConfig]] = SpotsConfig
     gives = ("objects",)
+
+    def __init__(self, config: SpotsConfig, context: StageContext) -> None:
+        super().__init__(config, context)
+        self._learned = None
+        if config.model is not None:
+            self._learned = Learned(config.model, context, "spots")
 
     def features(self) -> frozenset[str]:
         """None beyond area and score."""
@@ -54,19 +69,31 @@ class Spots(Stage[SpotsConfig, None]):
         """Fill detections and their regions; there is no label image."""
         radius_px = work.px(self.config.radius_um)
         image = work.image(self.input)
-        # A disk of radius r answers most at sigma = r / sqrt 2.
-        sigma_px = max(radius_px / np.sqrt(2), 0.7)
-        answer = -(sigma_px**2) * ndimage.gaussian_laplace(
-            image, sigma_px, mode="mirror", truncate=3.0
-        )
-        noise = max(_robust_sigma(answer), _QUIET)
-        points, height = _peaks(answer, self.config.threshold * noise, radius_px)
+        if self._learned is not None:
+            answer, unit = self._learned.run(image), 1.0
+            threshold = self._learned.threshold(self.config.threshold)
+        else:
+            answer, unit = _filtered(image, radius_px)
+            threshold = self.config.threshold or _SIGMAS
+        points, height = _peaks(answer, threshold * unit, radius_px)
         work.processed = image
         work.labels = None
         work.regions = Regions.from_disks(
             points[:, 0], points[:, 1], radius_px, work.shape
         )
-        work.detections = detections_of(work, work.regions, height / noise, points)
+        work.detections = detections_of(work, work.regions, height / unit, points)
+
+
+def _filtered(
+    image: NDArray[np.float32], radius_px: float
+) -> tuple[NDArray[np.float32], float]:
+    """Answer of the filter, and its noise."""
+    # A disk of radius r answers most at sigma = r / sqrt 2.
+    sigma_px = max(radius_px / np.sqrt(2), 0.7)
+    answer = -(sigma_px**2) * ndimage.gaussian_laplace(
+        image, sigma_px, mode="mirror", truncate=3.0
+    )
+    return answer, max(_robust_sigma(answer), _QUIET)
 
 
 def _robust_sigma(image: NDArray[np.float32]) -> float:
