@@ -16,7 +16,7 @@ from smartscope.config._experiment import (
     ScheduleConfig,
     StageUse,
 )
-from smartscope.config._explain import near
+from smartscope.config._explain import did_you_mean, near
 from smartscope.config._load import load_experiment, load_rig, rig_of
 from smartscope.config._paths import (
     find_experiment,
@@ -72,6 +72,7 @@ __all__ = [
     "StageUse",
     "Stream",
     "Timing",
+    "did_you_mean",
     "dump_experiment",
     "dump_yaml",
     "find_experiment",

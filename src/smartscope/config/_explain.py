@@ -74,6 +74,14 @@ def near(word: str, known: Iterable[str]) -> str:
     return names[close[0]] if close else ""
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a clause that names the nearest of `known`, or else all of them."""
+    names = sorted(known)
+    if guess := near(word, names):
+        return f"did you mean '{guess}'?"
+    return "known are: " + ", ".join(names) if names else "there are none"
+
+
 def unknown_key(
     loc: Loc, known: Iterable[str], elsewhere: Mapping[str, str] | None = None
 ) -> Problem:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smartscope.config import did_you_mean
 from smartscope.core import HardwareError, Roi, SafetyError
 from smartscope.rig._geometry import Geometry
 from smartscope.rig._issue import Issuer
-from smartscope.rig._mmcore import did_you_mean
 from smartscope.rig._moves import Mover
 from smartscope.rig._resources import (
     Exposure,
@@ -113,8 +113,15 @@ class Actuator:
                 f"limits.power_percent, {highest:g} %"
             )
         highest = limits.power_mw.get(name)
+        if highest is None or percent <= 0:
+            return
         mw = light.scale.mw(percent, self._bench.objective())
-        if highest is not None and mw is not None and mw > highest + 1e-9:
+        if mw is None:
+            raise SafetyError(
+                f"light {name} {percent:g} % cannot be compared with the rig's "
+                f"limits.power_mw: its calibration does not reach there"
+            )
+        if mw > highest + 1e-9:
             raise SafetyError(
                 f"light {name} {mw:g} mW is above the rig's limits.power_mw, "
                 f"{highest:g} mW"

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from smartscope.config import did_you_mean
 from smartscope.core import HardwareError
-from smartscope.rig._mmcore import did_you_mean
 from smartscope.rig._properties import Channel, Property
 from smartscope.rig._resources import (
     FOCUS_TOLERANCE_UM,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from smartscope.config import did_you_mean
 from smartscope.core import ConfigError
-from smartscope.rig._mmcore import did_you_mean, file_of
+from smartscope.rig._mmcore import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from smartscope.config import did_you_mean
 from smartscope.core import ConfigError
-from smartscope.rig._mmcore import did_you_mean, file_of, find_cfg
+from smartscope.rig._mmcore import file_of, find_cfg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,10 +7,10 @@ import re
 import threading
 import weakref
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smartscope.config import did_you_mean
 from smartscope.core import ConfigError, HardwareError
 from smartscope.rig import _quiet  # noqa: F401  must come before pymmcore_plus
 
@@ -39,16 +39,6 @@ _CREATING = threading.Lock()
 _OWNERS: weakref.WeakKeyDictionary[CMMCorePlus, str] = weakref.WeakKeyDictionary()
 _OWNING = threading.Lock()
 _LINE = re.compile(r"Line (\d+): *(.*)")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return an imperative clause that names the nearest of `known`, or all of them."""
-    names = sorted(known)
-    lower = {name.lower(): name for name in names}
-    close = get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{lower[close[0]]}'?"
-    return f"use one of: {', '.join(names)}" if names else "there is none"
 
 
 def own(core: CMMCorePlus, name: str) -> None:

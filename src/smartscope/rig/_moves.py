@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from smartscope.config import did_you_mean
 from smartscope.core import NS_PER_MS, HardwareError, SafetyError
-from smartscope.rig._mmcore import did_you_mean
 from smartscope.rig._resources import Drive, FocusLock, Offset, Stage, Turret
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smartscope.config import did_you_mean
 from smartscope.core import ConfigError
-from smartscope.rig._mmcore import CMMCorePlus, DeviceType, did_you_mean, file_of
+from smartscope.rig._mmcore import CMMCorePlus, DeviceType, file_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

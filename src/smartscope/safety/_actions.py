@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from smartscope.config import did_you_mean
 from smartscope.core import (
     Acquire,
     Action,
@@ -25,7 +26,7 @@ from smartscope.core import (
     ShowPattern,
     SwitchObjective,
 )
-from smartscope.safety._light import channel_powers, did_you_mean
+from smartscope.safety._light import channel_powers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

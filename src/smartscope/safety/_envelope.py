@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from smartscope.config import did_you_mean
 from smartscope.core import value_to_percent
 from smartscope.safety._light import (
-    did_you_mean,
     file_of,
     percent_to_mw,
     reach_percent,

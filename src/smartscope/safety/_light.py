@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
-from smartscope.config import near
+from smartscope.config import did_you_mean
 from smartscope.core import (
     mw_to_value,
     percent_to_value,
@@ -14,19 +14,11 @@ from smartscope.core import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from smartscope.config import Experiment, LightLine, RigConfig
 
 T = TypeVar("T")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "did you mean 'x'?" or "known are: ..." for a word that is not known."""
-    names = sorted(known)
-    if guess := near(word, names):
-        return f"did you mean '{guess}'?"
-    return "known are: " + ", ".join(names) if names else "there are none"
 
 
 def of_objective(table: Mapping[str, T], objective: str | None) -> T | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartscope.config import Limits, StageLimits
-from smartscope.safety._light import did_you_mean
+from smartscope.config import Limits, StageLimits, did_you_mean
 
 if TYPE_CHECKING:
     from smartscope.config import Experiment, RigConfig

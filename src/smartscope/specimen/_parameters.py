@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from smartscope.config import did_you_mean
 from smartscope.core import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -38,15 +38,6 @@ def read_parameters(model: type[P], values: Mapping[str, Any]) -> P:
         raise _explain(model, error.errors()[0]) from None
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return a clause that names what was probably meant, else what there is."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if close:
-        return "did you mean " + " or ".join(f"'{found}'" for found in close) + "?"
-    return "known are: " + ", ".join(sorted(names))
-
-
 def _explain(model: type[BaseModel], found: ErrorDetails) -> ConfigError:
     path = [str(part) for part in found["loc"]]
     field = ".".join(["specimen", *path])
@@ -55,7 +46,7 @@ def _explain(model: type[BaseModel], found: ErrorDetails) -> ConfigError:
         return ConfigError(
             f"unknown key '{path[-1]}'",
             field=field,
-            fix=suggest(path[-1], owner.model_fields),
+            fix=did_you_mean(path[-1], owner.model_fields),
         )
     message = found["msg"].removeprefix("Value error, ")
     problem = message[:1].lower() + message[1:]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from smartscope.config import did_you_mean
 from smartscope.core import ConfigError
 from smartscope.specimen._cells import CellSpecimen
 from smartscope.specimen._dividing import DividingCells
-from smartscope.specimen._parameters import read_parameters, suggest
+from smartscope.specimen._parameters import read_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,6 +55,6 @@ def make_specimen(
         raise ConfigError(
             f"there is no specimen kind '{kind}'",
             field="specimen.kind",
-            fix=suggest(kind, specimen_kinds()),
+            fix=did_you_mean(kind, specimen_kinds()),
         ) from None
     return make(seed, parameters or {})
