@@ -1,0 +1,232 @@
+"""Models run: reference outputs, axes, sizes, operations."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tiny_onnx import (
+    UFISH,
+    UNET,
+    folder,
+    network,
+    package_04,
+    package_05,
+    zipped,
+)
+
+from smartscope.core import ModelError
+from smartscope.inference import OnnxRuntime, default_threads, load_model
+
+
+def ramp(*shape):
+    """Every pixel its own value, half of them negative."""
+    count = int(np.prod(shape))
+    return (np.arange(count, dtype=np.float32) - count / 2).reshape(shape)
+
+
+def test_a_real_package_gives_its_reference_output():
+    model = load_model(UNET)
+    assert model.name == "UNet 2D Nuclei Broad"
+    weights = (UNET / "weights.onnx").read_bytes()
+    assert model.sha256 == hashlib.sha256(weights).hexdigest()
+    assert model.runtime.name.startswith("onnxruntime ")
+    assert model.check() < 1e-4
+
+
+def test_a_wrong_reference_output_is_seen(tmp_path):
+    content = {p.name: p.read_bytes() for p in UNET.iterdir()}
+    content["test_output.npy"] = content["test_input.npy"]
+    assert load_model(folder(tmp_path / "unet", content)).check() > 1000
+
+
+@pytest.mark.parametrize("inner", ["", "absolute/"])
+def test_zip_and_folder_are_the_same_model(tmp_path, inner):
+    content = package_04()
+    one = load_model(folder(tmp_path / "abs", content))
+    inside = {inner + name: data for name, data in content.items()}
+    other = load_model(zipped(tmp_path / "abs.zip", inside))
+    assert one.check() == other.check() == 0.0
+    assert one.sha256 == other.sha256
+    assert (one.run(ramp(8, 9))[0] == other.run(ramp(8, 9))[0]).all()
+
+
+@pytest.mark.parametrize("order", ["bcyx", "byxc", "bxyc", "bcxy"])
+def test_axes_in_any_order(tmp_path, order):
+    model = load_model(folder(tmp_path / "abs", package_04(order)))
+    assert model.check() == 0.0
+    image = ramp(9, 17)
+    (out,) = model.run(image)
+    assert out.shape == (1, 9, 17) and (out[0] == np.abs(image)).all()
+
+
+@pytest.mark.parametrize("order", ["yx", "xy", "cyx", "byx"])
+def test_axes_may_be_missing(tmp_path, order):
+    path = tmp_path / "net.onnx"
+    sizes = [n if n in "yx" else 1 for n in order]
+    path.write_bytes(network("Abs", sizes))
+    (out,) = load_model(path, axes=order).run(ramp(5, 6))
+    assert (out == np.abs(ramp(1, 5, 6))).all()
+
+
+SIZES = {
+    "fixed": ({"y": 16, "x": 24}, (10, 24), (16, 24)),
+    "steps": (
+        {"y": {"min": 8, "step": 8}, "x": {"min": 10, "step": 3}},
+        (9, 14),
+        (16, 16),
+    ),
+    "below the least": (
+        {"y": {"min": 8, "step": 8}, "x": {"min": 8, "step": 8}},
+        (1, 2),
+        (8, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_images_are_padded_and_cut_back(tmp_path, name):
+    sizes, shape, padded = SIZES[name]
+    model = load_model(folder(tmp_path / "abs", package_05(sizes, "bcyx")))
+    assert model.padded(shape) == padded
+    image = ramp(*shape)
+    image.setflags(write=False)
+    (out,) = model.run(image)
+    assert (out[0] == np.abs(image)).all()
+
+
+def test_padding_is_by_reflection(tmp_path):
+    """Of zeros around the image the largest value would notice nothing."""
+    path = tmp_path / "net.onnx"
+    seen = []
+    path.write_bytes(network("Abs", [1, 1, 4, 8]))
+    model = load_model(path)
+    run = model.runtime.run
+    model.runtime.run = lambda tensor: seen.append(tensor.copy()) or run(tensor)
+    model.run(np.array([[1, 2, 3, 4], [5, 6, 7, 8]], dtype=np.float32))
+    expected = np.pad([[1, 2, 3, 4], [5, 6, 7, 8]], ((1, 1), (2, 2)), "reflect")
+    assert (seen[0][0, 0] == expected).all()
+
+
+def test_the_input_tensor_is_kept_from_image_to_image(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(network("Abs", [1, 1, "y", "x"]))
+    model = load_model(path)
+    tensors = []
+    run = model.runtime.run
+    model.runtime.run = lambda tensor: tensors.append(tensor) or run(tensor)
+    (first,) = model.run(ramp(4, 4))
+    (second,) = model.run(ramp(4, 4) + 1)
+    assert tensors[0] is tensors[1]
+    # What came out of the first image is not overwritten by the second.
+    assert (first[0] == np.abs(ramp(4, 4))).all()
+    assert (second[0] == np.abs(ramp(4, 4) + 1)).all()
+    assert model.run(ramp(3, 7))[0].shape == (1, 3, 7)
+
+
+def test_an_image_too_large_is_refused():
+    model = load_model(UNET)
+    with pytest.raises(
+        ModelError, match=r"600 x 400 .* at most 512 x 512.*smaller ROI"
+    ):
+        model.run(np.zeros((600, 400), dtype=np.float32))
+
+
+def test_wrong_number_of_channels_is_refused():
+    with pytest.raises(ModelError, match="wants 1 channels, the image has 2"):
+        load_model(UNET).run(np.zeros((2, 512, 512), dtype=np.float32))
+
+
+def test_what_is_not_finite_is_refused(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(network("Log", [1, 1, "y", "x"]))
+    with pytest.raises(ModelError, match=r"net\.onnx: output 0 .* not finite"):
+        load_model(path).run(ramp(4, 4))
+
+
+def test_an_output_of_another_size_is_refused(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(network("GlobalMaxPool", [1, 1, "y", "x"], out=[1, 1, 1, 1]))
+    with pytest.raises(ModelError, match=r"output 0 is \(1, 1\) pixels, its input \(4"):
+        load_model(path).run(ramp(4, 4))
+
+
+def test_the_same_image_gives_the_same_bits():
+    image = np.random.default_rng(3).normal(500, 80, (64, 70)).astype(np.float32)
+    one, other = (load_model(UFISH).run(image)[0] for _ in range(2))
+    assert one.shape == (1, 64, 70) and np.ptp(one) > 0
+    assert one.tobytes() == other.tobytes()
+
+
+IMAGE = np.array([[[0, 1, 2], [3, 4, 10]]], dtype=np.float32)
+OPERATIONS = {
+    "zero_mean_unit_variance": (
+        {"zero_mean_unit_variance": {"axes": ["x", "y"]}},
+        (IMAGE - IMAGE.mean()) / IMAGE.std(),
+    ),
+    "along one axis": (
+        {"zero_mean_unit_variance": {"axes": "x"}},
+        (IMAGE - IMAGE.mean(2, keepdims=True)) / IMAGE.std(2, keepdims=True),
+    ),
+    "scale_range": ("scale_range", IMAGE / 10),
+    "percentiles": (
+        {"id": "scale_range", "kwargs": {"min_percentile": 20, "max_percentile": 80}},
+        (IMAGE - 1) / 3,
+    ),
+    "scale_linear": ({"scale_linear": {"gain": 2, "offset": -1}}, 2 * IMAGE - 1),
+    "by channel": (
+        {"scale_linear": {"gain": [3.0], "offset": [1.0], "axis": "channel"}},
+        3 * IMAGE + 1,
+    ),
+    "clip": ({"clip": {"min": 1, "max": 3}}, np.clip(IMAGE, 1, 3)),
+    "sigmoid": ({"name": "sigmoid"}, 1 / (1 + np.exp(-IMAGE))),
+    "binarize": ({"binarize": {"threshold": 2}}, IMAGE > 2),
+    "ensure_dtype": (
+        [{"scale_linear": {"gain": -30.5}}, {"ensure_dtype": {"dtype": "int8"}}],
+        [[[0, -30, -61], [-91, -122, -128]]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations(tmp_path, name):
+    steps, expected = OPERATIONS[name]
+    path = tmp_path / "net.onnx"
+    path.write_bytes(network("Identity", [1, 1, "y", "x"]))
+    steps = steps if isinstance(steps, list) else [steps]
+    for place in ("preprocessing", "postprocessing"):
+        (out,) = load_model(path, **{place: steps}).run(IMAGE)
+        assert out.dtype == np.float32
+        np.testing.assert_allclose(out, np.asarray(expected, np.float32), atol=1e-5)
+
+
+def test_threads_leave_cores_for_the_camera(monkeypatch):
+    weights = network("Abs", [1, 1, "y", "x"])
+    for cores, threads in ((None, 1), (1, 1), (2, 1), (3, 1), (16, 8)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert default_threads() == threads
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert OnnxRuntime(weights).threads == 2
+    assert OnnxRuntime(weights, threads=1).threads == 1
+
+
+def test_runtimes_cost_nothing_until_a_model_is_loaded():
+    code = (
+        "import sys, smartscope.inference\n"
+        "from smartscope.vision import build_pipeline\n"
+        "from pathlib import Path\n"
+        "from smartscope.config import StageUse\n"
+        "stages = [StageUse(use=name) for name in ('denoise', 'segment', 'spots')]\n"
+        "build_pipeline(stages, seed=0, base_dir=Path(), channels=())\n"
+        "assert 'onnxruntime' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_missing_runtime_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ModelError, match="install it with: pip install onnxruntime"):
+        load_model(UFISH)
