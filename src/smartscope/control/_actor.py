@@ -17,6 +17,7 @@ from smartscope.core import (
     Outcome,
     Pause,
     Roi,
+    SafetyError,
     SetExposure,
     SetInterval,
     SetPower,
@@ -78,6 +79,11 @@ class Actor:
         self._check = check
         self._shadow = shadow
         self._without = without
+        self._closed = False
+
+    def close(self) -> None:
+        """Carry out nothing any more; callable from any thread."""
+        self._closed = True
 
     def act(self, request: Request) -> Outcome:
         """Check and carry out; hardware failures become a ``failed`` outcome."""
@@ -95,8 +101,8 @@ class Actor:
                 )
         if refused := self._check(request):
             return outcome_of(request, "rejected", refused)
-        if self._shadow:
-            return outcome_of(request, "shadow")
+        if self._closed:
+            return outcome_of(request, "rejected", "the run is over")
         handler = self._handlers.get(type(action))
         if handler is None:
             return outcome_of(
@@ -104,10 +110,14 @@ class Actor:
                 self._without,
                 f"{type(action).__name__} is not possible in this kind of run",
             )
+        if self._shadow:
+            return outcome_of(request, "shadow")
         try:
             outcome = handler(request, action)
         except HardwareError as error:
             outcome = outcome_of(request, "failed", str(error))
+        except SafetyError as error:
+            outcome = outcome_of(request, "rejected", str(error))
         return replace(outcome, t_ns={"checked": checked, **outcome.t_ns})
 
 
@@ -193,7 +203,7 @@ class PlanActions:
                 request.view.position,
                 frames=action.frames,
                 interval_s=action.interval_s,
-                channel=action.channel,
+                channel=action.channel or request.channel,
                 exposure_ms=action.exposure_ms,
                 z_offsets_um=action.z_offsets_um,
                 cause=request.action_id,

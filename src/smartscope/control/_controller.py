@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from smartscope.control._host import PolicyHost
     from smartscope.control._inbox import Inbox
     from smartscope.control._monitor import Monitor
-    from smartscope.core import Clock, Decision, Frame, Observation, Request
+    from smartscope.core import Clock, Decision, Frame, Observation, Request, View
     from smartscope.vision import Pipeline
 
 
@@ -54,7 +54,7 @@ class RunState:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.failure: BaseException | None = None
-        self.interlocks: tuple[str, ...] = ()
+        self.interlocks: Callable[[], tuple[str, ...]] = tuple
         self.on_failure: Callable[[], None] = lambda: None
 
     def fail(self, error: BaseException) -> None:
@@ -106,6 +106,7 @@ class Controller:
         self._state = state
         self._monitor = monitor
         self._arrived: list[Outcome] = []
+        self._skipped: dict[View, int] = {}
         self._start_ns = 0
         self._thread: threading.Thread | None = None
 
@@ -125,6 +126,8 @@ class Controller:
 
     def handle(self, frame: Frame, skipped: int = 0) -> None:
         """Take one frame all the way; failures end the run as the experiment says."""
+        # What was skipped is told with the next observation, not with every frame.
+        self._skipped[frame.view] = self._skipped.get(frame.view, 0) + skipped
         seen = self._see(frame)
         if seen is None:
             return
@@ -133,8 +136,8 @@ class Controller:
             replace(
                 seen,
                 outcomes=tuple(self._arrived),
-                interlocks=self._state.interlocks,
-                skipped=skipped,
+                interlocks=self._state.interlocks(),
+                skipped=self._skipped.pop(frame.view, 0),
             )
         )
         self._arrived.clear()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pymmcore_plus.mda import MDAEngine, SkipEvent
 from useq import AcquireImage, HardwareAutofocus, MDAEvent, MDASequence
 
+from smartscope.control._switch import LightSwitch
 from smartscope.core import (
     Frame,
     HardwareError,
@@ -94,6 +95,7 @@ class Engine(MDAEngine):
         self._lights = lights
         self.hooks = hooks
         self._errors = errors
+        self._switch = LightSwitch(rig)
         self._skips_in_a_row = 0
         self._stop_burst = False
         self.streamer: Streamer | None = None
@@ -111,6 +113,7 @@ class Engine(MDAEngine):
         meta = super().setup_sequence(bare)
         if sequence.setup is not None:
             powers = self._lights.percent(None)
+            self.hooks.check(sequence.setup, powers)
             self._rig.actuator.settle(*self._set(sequence.setup, powers))
         return meta
 
@@ -133,14 +136,16 @@ class Engine(MDAEngine):
             self.hooks.check(first, powers)
             self._rig.actuator.settle(*self._set(first, powers))
             if released.steps:
-                self._load_sequenced_event(event)  # type: ignore[arg-type]
+                self._load(event)
         except HardwareError as error:
             self._failed(released, error)
             raise SkipEvent(max(1, len(released.steps)), str(error)) from error
+
+    def _load(self, event: MDAEvent) -> None:
+        try:
+            self._load_sequenced_event(event)  # type: ignore[arg-type]
         except RuntimeError as error:
-            raised = HardwareError(f"the burst could not be loaded: {error}")
-            self._failed(released, raised)
-            raise SkipEvent(len(released.steps), str(error)) from error
+            raise HardwareError(f"the burst could not be loaded: {error}") from error
 
     def exec_event(self, event: MDAEvent) -> Iterator[Any]:
         """Expose; yields ``(image, event, meta)`` per frame, None for a lost one."""
@@ -183,7 +188,8 @@ class Engine(MDAEngine):
             # Binning is a property, and regions count in binned pixels.
             actuator.settle(*properties)
         commands += properties
-        commands += [actuator.set_power(line, p) for line, p in powers.items()]
+        dark = self._switch.beforehand(powers)
+        commands += [actuator.set_power(line, p) for line, p in dark.items()]
         if event.exposure is not None:
             commands.append(actuator.set_exposure(event.exposure))
         if (roi := self._roi(event)) is not None:
@@ -211,37 +217,14 @@ class Engine(MDAEngine):
             return {}
         return self._lights.percent(event.channel.config if event.channel else None)
 
-    def _dimmed(
-        self, before: dict[str, float], after: dict[str, float]
-    ) -> dict[str, float]:
-        """Set what the budget has just taken away; returns the powers that hold."""
-        changed = {line: p for line, p in after.items() if before[line] != p}
-        actuator = self._rig.actuator
-        actuator.settle(*(actuator.set_power(line, p) for line, p in changed.items()))
-        return after
-
-    def _light_on(self) -> None:
-        roles = self._rig.config.roles
-        if roles is not None and roles.shutter is not None:
-            self._rig.actuator.settle(self._rig.actuator.set_shutter(True))
-
-    def _light_off(self) -> None:
-        """Close the shutter; lines that nothing gates go to zero power."""
-        actuator, roles = self._rig.actuator, self._rig.config.roles
-        commands = []
-        if roles is not None and roles.shutter is not None:
-            commands.append(actuator.set_shutter(False))
-        commands += [
-            actuator.set_power(name, 0.0)
-            for name, line in self._rig.config.light.items()
-            if line.gate == "always"
-        ]
-        actuator.settle(*commands)
+    def go_dark(self) -> None:
+        """Shut the light out; for waits and pauses between events."""
+        self._switch.off()
 
     def _on_pause(self, paused: bool) -> None:
         self.hooks.note("pause", {"paused": paused})
         if paused:
-            self._light_off()
+            self._switch.off()
 
     # ------------------------------------------------------------------ exposing
 
@@ -249,23 +232,23 @@ class Engine(MDAEngine):
         steps = released.steps or (released.planned,)
         event = steps[0].event if released.steps else released.event
         exposure_ms = event.exposure or self._rig.core.getExposure()
-        powers = self._powers(event)
-        if not self.hooks.allow_light(powers, exposure_ms, len(steps)):
+        planned = self._powers(event)
+        if not self.hooks.allow_light(planned, exposure_ms, len(steps)):
+            self._switch.off()
             self._schedule.stop()
             return
-        powers = self._dimmed(powers, self._powers(event))
+        powers = self._powers(event)
+        if powers != planned:  # the budget has just gone dark
+            self._rig.actuator.settle(*self._set_powers(powers))
         self.hooks.intend(released, powers, exposure_ms)
         self._stop_burst = False
-        exposed = _nothing if event.keep_shutter_open else self._light_off
+        exposed = _nothing if event.keep_shutter_open else self._switch.off
         done = 0
         try:
-            self._light_on()
-            state = self._rig.state(self._rig.clock.now_ns())
+            self._switch.on(powers)
             for shot in self._shots(released, exposure_ms, exposed):
                 step = steps[done]
-                if released.steps and step.event.z_pos is not None:
-                    state = replace(state, z_um=step.event.z_pos)
-                frame = self.frame(shot, step, state, due_s=released.due_s)
+                frame = self._step_frame(shot, step, released)
                 done += 1
                 self.hooks.publish(frame)
                 payload = step.event if released.steps else released.event
@@ -279,21 +262,39 @@ class Engine(MDAEngine):
             yield from (None for _ in steps[done:])
         finally:
             if not event.keep_shutter_open:
-                self._light_off()
+                self._switch.off()
             self.hooks.lit(self._rig.clock.now_ns(), released.planned.position)
+
+    def _set_powers(self, powers: Mapping[str, float]) -> list[Command]:
+        dark = self._switch.beforehand(powers)
+        return [self._rig.actuator.set_power(line, p) for line, p in dark.items()]
+
+    def _step_frame(self, shot: Shot, step: Planned, released: Released) -> Frame:
+        state = self._rig.state(shot.t_exposed_ns)
+        if released.steps and released.event.z_sequence:  # type: ignore[attr-defined]
+            # The focus follows the camera's trigger and tells nobody.
+            state = replace(state, z_um=step.event.z_pos)
+        return self.frame(shot, step, state, due_s=released.due_s)
 
     def _stream(self, released: Released, streamer: Streamer) -> Iterator[Any]:
         event = released.event
-        powers = self._lights.percent(event.channel.config if event.channel else None)
-        self.hooks.intend(released, powers, event.exposure or 0.0)
+        exposure_ms = event.exposure or self._rig.core.getExposure()
+        planned = self._powers(event)
+        if not self.hooks.allow_light(planned, exposure_ms, 1):
+            return
+        powers = self._powers(event)
+        self.hooks.intend(released, powers, exposure_ms)
         try:
-            self._light_on()
-            for frame, payload in streamer.run(event):
+            self._rig.actuator.settle(*self._set_powers(powers))
+            self._switch.on(powers)
+            for frame, payload in streamer.run(event, self._switch.off):
                 meta = self.get_frame_metadata(payload, include_position=False)
-                if (yield frame.pixels, payload, meta) == "cancel":
+                if (signal := (yield frame.pixels, payload, meta)) is not None:
+                    # A camera that runs cannot wait in the dark, so a pause ends it.
+                    self.hooks.note("stream_ended", {"by": str(signal)})
                     streamer.stop()
         finally:
-            self._light_off()
+            self._switch.off()
             self.hooks.lit(self._rig.clock.now_ns(), released.planned.position)
 
     def _shots(
@@ -305,7 +306,10 @@ class Engine(MDAEngine):
         if released.event.z_sequence:  # type: ignore[attr-defined]
             self._rig.core.startStageSequence(self._rig.core.getFocusDevice())
         yield from self._source.burst(
-            len(released.steps), exposure_ms, exposed, lambda: self._stop_burst
+            len(released.steps),
+            exposure_ms,
+            exposed,
+            lambda: self._stop_burst or self._schedule.stopped,
         )
 
     def frame(
@@ -357,6 +361,10 @@ class Engine(MDAEngine):
             raised = HardwareError(f"autofocus failed: {error}")
             self._failed(released, raised)
             return
+        # The autofocus moved the focus past the actuator: look where it is now.
+        self._rig.poll()
+        height = self._rig.state(self._rig.clock.now_ns()).z_um
+        self.hooks.check(MDAEvent(z_pos=height), {})
         self._schedule.shift(released.planned.position, 0.0, 0.0, correction)
         self.hooks.note("autofocus", {"dz_um": correction})
 
@@ -381,6 +389,7 @@ class Engine(MDAEngine):
 
     def _failed(self, released: Released, error: HardwareError | StreamError) -> None:
         """Journal a planned event that gave no frame; raise if the run must end."""
+        self._switch.off()
         self.failed += max(1, len(released.steps))
         self._skips_in_a_row += 1
         self.hooks.note(

@@ -81,6 +81,7 @@ class PolicyHost:
                 action=action,
                 t_decided_ns=t_ns,
                 observation=seen.number,
+                channel=seen.channel,
             )
             for k, action in enumerate(actions)
         )

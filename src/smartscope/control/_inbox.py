@@ -16,35 +16,33 @@ class Inbox:
     Parameters
     ----------
     latest : bool
-        True keeps the newest frame of each view and counts what it replaces: vision
-        never falls behind. False keeps all, in order (plans in lockstep, where the
-        next exposure waits for the decision anyway).
+        True keeps the newest group of each view and counts the frames it replaces, so
+        vision never falls behind; a group that vision has begun is left whole. False
+        keeps all, in order (plans in lockstep, where the next exposure waits for the
+        decision anyway).
     """
 
     def __init__(self, *, latest: bool) -> None:
         self._latest = latest
         self._frames: deque[Frame] = deque()
         self._skipped: dict[View, int] = {}
+        self._begun: dict[View, object] = {}
         self._condition = threading.Condition()
         self._busy = False
         self._closed = False
         self.delivered = 0
         self.skipped = 0
 
-    def put(self, frame: Frame) -> Frame | None:
-        """Add a frame; returns the one it replaced, if any."""
+    def put(self, frame: Frame) -> list[Frame]:
+        """Add a frame; returns those it replaced."""
         with self._condition:
-            replaced = None
-            if self._latest:
-                for waiting in self._frames:
-                    if waiting.view == frame.view:
-                        replaced = waiting
-                        break
-                if replaced is not None:
-                    self._frames.remove(replaced)
-                    self.skipped += 1
-                    count = self._skipped.get(frame.view, 0) + 1
-                    self._skipped[frame.view] = count
+            replaced = self._outdated(frame) if self._latest else []
+            for old in replaced:
+                self._frames.remove(old)
+            if replaced:
+                self.skipped += len(replaced)
+                count = self._skipped.get(frame.view, 0) + len(replaced)
+                self._skipped[frame.view] = count
             self._frames.append(frame)
             self._condition.notify()
             return replaced
@@ -60,18 +58,33 @@ class Inbox:
                 self._condition.wait()
             if not self._frames:
                 return None
-            frame = self._frames.popleft()
             self._busy = True
+            frame = self._frames.popleft()
+            self._begun[frame.view] = _group(frame)
             self.delivered += 1
             return frame, self._skipped.pop(frame.view, 0)
 
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing is being seen or decided."""
-        return not self._frames and not self._busy
+        with self._condition:
+            return not self._frames and not self._busy
 
     def close(self) -> None:
         """Let `get` return None once all waiting frames are taken."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
+
+    def _outdated(self, frame: Frame) -> list[Frame]:
+        keep = (_group(frame), self._begun.get(frame.view))
+        return [
+            waiting
+            for waiting in self._frames
+            if waiting.view == frame.view and _group(waiting) not in keep
+        ]
+
+
+def _group(frame: Frame) -> object:
+    # A frame without a group stands for itself.
+    return frame.group or frame.frame_id

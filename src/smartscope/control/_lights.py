@@ -40,6 +40,13 @@ class LightPlan:
                 for line in self.lines
             }
 
+    def highest(self) -> dict[str, float]:
+        """Percent of range of every line where it is strongest."""
+        with self._lock:
+            channels = tuple(self._channels)
+        each = [self.percent(channel) for channel in channels]
+        return {n: max((p[n] for p in each), default=0.0) for n in self.lines}
+
     def uses(self, line: str) -> bool:
         """Whether any channel of the experiment uses this line."""
         return any(line in powers for powers in self._channels.values())

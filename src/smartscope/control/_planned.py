@@ -31,6 +31,8 @@ class Planned:
         See `smartscope.core.Frame`.
     due_s : float or None
         Seconds after the event timer's zero; None is "right after the one before".
+    own_exposure : bool
+        Its exposure was asked for, so no general change of exposure applies.
     """
 
     event: MDAEvent
@@ -40,6 +42,7 @@ class Planned:
     group: tuple[str | int, ...] = ()
     last_of_group: bool = True
     due_s: float | None = None
+    own_exposure: bool = False
 
 
 class Fields:

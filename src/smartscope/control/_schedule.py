@@ -15,7 +15,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from useq import MDAEvent
+from useq import AcquireImage, MDAEvent
 
 from smartscope.control._planned import Fields, Planned, read_baseline
 from smartscope.core import NS_PER_S, Roi
@@ -86,15 +86,13 @@ class Schedule:
     ) -> None:
         self.fields = Fields()
         self.released: Released | None = None
-        self.paused = False
         self._clock = clock
         self._config = config
         self._home = home
         self._baseline = read_baseline(events, self.fields)
         self._head = next(self._baseline, None)
-        self._head_since_ns = clock.now_ns()
         self._start_ns = self._timer_ns = clock.now_ns()
-        self._bursts: list[tuple[int, int, int, Planned, tuple[Planned, ...]]] = []
+        self._bursts: list[tuple[int, int, int, tuple[Planned, ...]]] = []
         self._series: dict[int, _Series] = {}
         self._queue: list[Planned] = []
         self._last_group: dict[int, list[Planned]] = {}
@@ -112,11 +110,13 @@ class Schedule:
         self._superseding: tuple[str | int, ...] | None = None
         self.superseded = 0
         # Set by whoever runs the schedule.
-        self.wait_decided: Callable[[], bool] = lambda: True
+        self.wait_decided: Callable[[], None] = _nothing
         self.runner_phase: Callable[[], str] = lambda: "waiting"
         self.on_superseded: Callable[[Planned, float], None] = lambda planned, late: (
             None
         )
+        self.request_pause: Callable[[], None] = _nothing
+        self.on_wait: Callable[[], None] = _nothing
         self.on_pause: Callable[[bool], None] = lambda paused: None
         self.merge: Callable[[list[MDAEvent]], MDAEvent | None] = lambda events: None
 
@@ -125,14 +125,18 @@ class Schedule:
     def start(self, t_ns: int) -> None:
         """Set the zero of all due times."""
         with self._lock:
-            self._start_ns = self._timer_ns = self._head_since_ns = t_ns
+            self._start_ns = self._timer_ns = t_ns
 
     def set_interval(self, position: int, interval_s: float | None, cause: str) -> None:
         """Film `position` every `interval_s` from its last frame on; None ends it."""
         with self._lock:
             if interval_s is None:
                 self._series.pop(position, None)
-                self._queue = [p for p in self._queue if p.position != position]
+                self._queue = [
+                    planned
+                    for planned in self._queue
+                    if planned.position != position or planned.group[0] == "burst"
+                ]
             else:
                 step = int(interval_s * NS_PER_S)
                 self._series[position] = _Series(
@@ -179,19 +183,14 @@ class Schedule:
                 for k in range(frames)
                 for dz_um in planes
             ]
-            merged = None
-            if interval_s == 0 and len(points) > 1:
-                # Merged last thing before it runs would be better for the offset, but
-                # a sequence is loaded whole: an offset asked for later comes too late.
-                merged = self.merge([self._amended(p) for p in points])
             now = self._clock.now_ns()
-            if merged is not None:
-                whole = replace(points[0], event=merged)
-                self._push(now, priority, whole, tuple(points))
+            if interval_s == 0:
+                self._push(now, priority, tuple(points))
             else:
-                for i, planned in enumerate(points):
-                    due = now + int(interval_s * NS_PER_S) * (i // len(planes))
-                    self._push(due, priority, planned, ())
+                step_ns, per_point = int(interval_s * NS_PER_S), len(planes)
+                for k in range(frames):
+                    point = tuple(points[k * per_point : (k + 1) * per_point])
+                    self._push(now + k * step_ns, priority, point)
         self._wake.set()
         return len(points)
 
@@ -212,8 +211,8 @@ class Schedule:
     def base(self, position: int) -> tuple[float | None, float | None, float | None]:
         """Planned place of a field without its offset, um; home where none is named."""
         with self._lock:
-            group = self._last_group.get(position)
-            event = group[0].event if group else None
+            seen = position in self._last_group
+            event = self._template(position, None).event if seen else None
             return (
                 self._base(0, event.x_pos if event else None),
                 self._base(1, event.y_pos if event else None),
@@ -239,9 +238,9 @@ class Schedule:
         self._stopping = True
         self._wake.set()
 
-    def pause(self, paused: bool = True) -> None:
-        """Hold back events; due times move by the time spent paused."""
-        self.paused = paused
+    def pause(self) -> None:
+        """Hold back events until somebody resumes the runner; due times move along."""
+        self.request_pause()
         self._wake.set()
 
     # ----------------------------------------------------------------- iterator
@@ -262,6 +261,7 @@ class Schedule:
 
     def __next__(self) -> MDAEvent:
         while True:
+            self.wait_decided()
             if self._stopping:
                 raise StopIteration
             phase = self.runner_phase()
@@ -269,9 +269,7 @@ class Schedule:
                 # The runner was cancelled from outside. Ending the iteration would
                 # make it report "completed"; one more event lets it see the cancel.
                 return MDAEvent()
-            if not self.wait_decided():
-                continue
-            if self.paused or phase == "paused":
+            if phase == "paused" and self._head is not None:
                 self._sit_out_pause()
                 continue
             self._wake.clear()
@@ -282,19 +280,23 @@ class Schedule:
                 return released.event
             if released is None:
                 raise StopIteration
+            self.on_wait()
             self._wait(released)
 
     def _sit_out_pause(self) -> None:
         began = self._clock.now_ns()
         self.on_pause(True)
-        while (self.paused or self.runner_phase() == "paused") and not self._stopping:
+        while self.runner_phase() == "paused" and not self._stopping:
             time.sleep(_POLL_WALL_S)
         with self._lock:
             lost = self._clock.now_ns() - began
             self._timer_ns += lost
             for series in self._series.values():
                 series.next_ns += lost
-            self._bursts = [(d + lost, *rest) for d, *rest in self._bursts]  # type: ignore[misc]
+            self._bursts = [
+                (due + lost, priority, n, points)
+                for due, priority, n, points in self._bursts
+            ]
         self.on_pause(False)
 
     def _wait(self, until_ns: int) -> None:
@@ -311,8 +313,8 @@ class Schedule:
         if self._queue:
             return self._release(self._queue.pop(0), now, now)
         if self._bursts and self._bursts[0][0] <= now:
-            due, _, _, planned, steps = heapq.heappop(self._bursts)
-            return self._release(planned, now, due, steps)
+            due, _, _, points = heapq.heappop(self._bursts)
+            return self._release_burst(points, now, due)
         if self._head is None and not self._bursts:
             return None
         head_ns = self._head_due_ns(now)
@@ -371,18 +373,18 @@ class Schedule:
         if planned.event.reset_event_timer:
             self._timer_ns = now
         self._advance_head()
-        last = self._last_group.get(planned.position)
-        if last is None or last[0].group != planned.group:
-            self._last_group[planned.position] = [planned]
-        else:
-            last.append(planned)
+        if isinstance(planned.event.action, AcquireImage | None):
+            last = self._last_group.get(planned.position)
+            if last is None or last[0].group != planned.group:
+                self._last_group[planned.position] = [planned]
+            else:
+                last.append(planned)
         if series := self._series.get(planned.position):
             series.next_ns = now + series.interval_ns
         return self._release(planned, now, head_ns)
 
     def _advance_head(self) -> None:
         self._head = next(self._baseline, None)
-        self._head_since_ns = self._clock.now_ns()
 
     def _drop_superseded(self, now: int) -> None:
         if self._config.late != "supersede":
@@ -401,20 +403,36 @@ class Schedule:
             self.on_superseded(self._head, (now - (due or now)) / NS_PER_S)
             self._advance_head()
 
-    def _release(
+    def _release_burst(
+        self, points: tuple[Planned, ...], now: int, due_ns: int
+    ) -> Released:
+        """Release a burst as one hardware-timed sequence, or else frame by frame."""
+        if len(points) > 1:
+            steps = tuple(replace(p, event=self._amended(p)) for p in points)
+            merged = self.merge([step.event for step in steps])
+            if merged is not None:
+                return self._released(steps[0], merged, now, due_ns, steps)
+            self._queue = [*points[1:], *self._queue]
+        return self._release(points[0], now, due_ns)
+
+    def _release(self, planned: Planned, now: int, due_ns: int | None) -> Released:
+        return self._released(planned, self._amended(planned), now, due_ns, ())
+
+    def _released(
         self,
         planned: Planned,
+        event: MDAEvent,
         now: int,
         due_ns: int | None,
-        steps: tuple[Planned, ...] = (),
+        steps: tuple[Planned, ...],
     ) -> Released:
-        event = planned.event if steps else self._amended(planned)
+        due = now if due_ns is None else due_ns
         return Released(
             planned,
             event,
             steps,
-            None if due_ns is None else (due_ns - self._start_ns) / NS_PER_S,
-            max(0.0, (now - (now if due_ns is None else due_ns)) / NS_PER_S),
+            None if due_ns is None else (due - self._start_ns) / NS_PER_S,
+            max(0.0, (now - due) / NS_PER_S),
         )
 
     # ------------------------------------------------------------------ amending
@@ -429,7 +447,7 @@ class Schedule:
             update["z_pos"] = _plus(self._base(2, event.z_pos), offset[2])
         channel = event.channel.config if event.channel else "*"
         exposure = self._exposure_ms.get(channel, self._exposure_ms.get("*"))
-        if exposure is not None and planned.group[0] != "burst":
+        if exposure is not None and not planned.own_exposure:
             update["exposure"] = exposure
         update["metadata"] = {
             **event.metadata,
@@ -446,13 +464,16 @@ class Schedule:
         return self._home[axis] if planned is None else planned
 
     def _template(self, position: int, channel: str | None) -> Planned:
+        """Planned event a burst is modelled on: this channel, the middle plane."""
         group = self._last_group.get(position)
         if not group:
             raise LookupError(f"nothing was acquired at field {position} yet")
-        for planned in group:
-            if planned.event.channel and planned.event.channel.config == channel:
-                return planned
-        return group[0]
+        matching = [
+            planned
+            for planned in group
+            if planned.event.channel and planned.event.channel.config == channel
+        ] or group
+        return matching[len(matching) // 2]
 
     def _step(
         self,
@@ -481,14 +502,13 @@ class Schedule:
             group=group,
             last_of_group=last,
             due_s=None,
+            own_exposure=wanted["exposure"] is not None,
         )
 
-    def _push(
-        self, due: int, priority: int, planned: Planned, steps: tuple[Planned, ...]
-    ) -> None:
+    def _push(self, due: int, priority: int, points: tuple[Planned, ...]) -> None:
         # The running number keeps the order of equals and spares comparing events.
         self._pushed += 1
-        heapq.heappush(self._bursts, (due, -priority, self._pushed, planned, steps))
+        heapq.heappush(self._bursts, (due, -priority, self._pushed, points))
 
 
 def _plus(base: float | None, offset: float) -> float | None:
@@ -505,3 +525,7 @@ def _reindexed(event: MDAEvent, number: int) -> MDAEvent:
             "reset_event_timer": False,
         }
     )
+
+
+def _nothing() -> None:
+    """Stands where nobody asked to be told."""

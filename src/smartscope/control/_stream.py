@@ -50,6 +50,7 @@ class StreamControl:
         self._live = LiveActions(rig)
         self._lock = threading.Lock()
         self._restart: list[Roi | None] = []
+        self._channel = config.channel
         self.exposure_ms = config.exposure_ms
         self.stopping = False
         self.ended_by_policy = False
@@ -85,8 +86,14 @@ class StreamControl:
         }
 
     def _power(self, request: Request, action: SetPower) -> Outcome:
+        if not self._lights.uses(action.line):
+            return outcome_of(
+                request, "rejected", f"no channel uses light line {action.line}"
+            )
         self._lights.amend(action.line, action.power_percent)
-        command = self._rig.actuator.set_power(action.line, action.power_percent)
+        # What the light plan says, because the budget may have gone dark meanwhile.
+        percent = self._lights.percent(self._channel)[action.line]
+        command = self._rig.actuator.set_power(action.line, percent)
         return self._live.finish(request, command)
 
     def _exposure(self, request: Request, action: SetExposure) -> Outcome:
@@ -133,8 +140,6 @@ class Streamer:
     ----------
     frame : function
         Turns a shot into a `Frame` (the engine's).
-    wait : function
-        Called after each frame in virtual time, where vision must keep step.
     """
 
     def __init__(
@@ -146,7 +151,6 @@ class Streamer:
         control: StreamControl,
         hooks: Hooks,
         frame: Callable[..., Frame],
-        wait: Callable[[], None],
     ) -> None:
         self._rig = rig
         self._source = source
@@ -154,7 +158,6 @@ class Streamer:
         self._control = control
         self._hooks = hooks
         self._frame = frame
-        self._wait = wait
         self._newest: Frame | None = None
         self._pumped = 0
         self._error: BaseException | None = None
@@ -173,10 +176,19 @@ class Streamer:
         """End the stream after the present frame."""
         self._control.stop()
 
-    def run(self, event: MDAEvent) -> Iterator[tuple[Frame, MDAEvent]]:
-        """Pump until the end; yields the newest frame whenever there is one."""
+    def run(
+        self, event: MDAEvent, light_off: Callable[[], None]
+    ) -> Iterator[tuple[Frame, MDAEvent]]:
+        """Pump until the end; yields the newest frame whenever there is one.
+
+        `light_off` is called by the pump itself: the light must not wait for whoever
+        listens to what is yielded.
+        """
         pump = threading.Thread(
-            target=self._pump, args=(event,), name="smartscope-pump", daemon=True
+            target=self._pump,
+            args=(event, light_off),
+            name="smartscope-pump",
+            daemon=True,
         )
         pump.start()
         try:
@@ -192,7 +204,7 @@ class Streamer:
         if self._error is not None:
             raise self._error
 
-    def _pump(self, event: MDAEvent) -> None:
+    def _pump(self, event: MDAEvent, light_off: Callable[[], None]) -> None:
         planned = Planned(event=event, role="stream")
         end_ns = None
         if self._config.duration_s is not None:
@@ -201,15 +213,22 @@ class Streamer:
             while not self._control.stopping and not self._full(end_ns):
                 self._set_anew()
                 self._pump_once(planned, end_ns)
+            light_off()
         except BaseException as error:  # handed to the run thread, which raises it
             self._error = error
 
     def _pump_once(self, planned: Planned, end_ns: int | None) -> None:
         shots = self._source.stream(
-            self._control.exposure_ms,
+            lambda: self._control.exposure_ms,
             lambda: self._control.interrupted() or self._full(end_ns),
         )
+        expected = 0
         for shot in shots:
+            if shot.image_number is not None:
+                if shot.image_number > expected:
+                    lost = shot.image_number - expected
+                    self._hooks.note("lost", {"frames": lost, "by": "camera"})
+                expected = shot.image_number + 1
             state = self._rig.state(shot.t_exposed_ns)
             one = replace(planned, group=("stream", self._pumped))
             frame = self._frame(shot, one, state, role="stream")
@@ -218,7 +237,6 @@ class Streamer:
             self._hooks.lit(frame.t_received_ns, 0)
             self._stay_in_budget()
             self._newest = frame
-            self._wait()
 
     def _stay_in_budget(self) -> None:
         channel, actuator = self._config.channel, self._rig.actuator

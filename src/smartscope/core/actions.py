@@ -259,7 +259,8 @@ ACTION_KINDS: tuple[type[Action], ...] = (
 class Request:
     """An action on its way: who asked, on what sight, when.
 
-    `action_id` is ``"<decision>.<k>"``, the k-th action of that decision.
+    `action_id` is ``"<decision>.<k>"``, the k-th action of that decision; `channel`
+    is that of the frame it was decided on.
     """
 
     action_id: str
@@ -268,6 +269,7 @@ class Request:
     action: Action
     t_decided_ns: int
     observation: int
+    channel: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

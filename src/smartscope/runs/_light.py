@@ -59,9 +59,14 @@ class LightAccount:
         charged = self.here()
         verdict = budget_verdict(self._safety, charged=charged, planned=planned)
         if verdict.do == "ok":
+            # Another field may have budget left.
+            if self._interlocks.clear("dose_budget"):
+                self._note("interlock", {"name": "dose_budget", "cleared": True})
+                self._monitor.set(interlocks=self._interlocks.active)
             return True
         if self._interlocks.trip("dose_budget", verdict.reason):
             self._note("interlock", {"name": "dose_budget", "message": verdict.reason})
+            self._monitor.set(interlocks=self._interlocks.active)
         if verdict.do == "stop":
             self._end(SafetyError(f"light budget: {verdict.reason}"))
             return False

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from useq import MDASequence
 
-from smartscope.config import near
+from smartscope.config import did_you_mean
 from smartscope.control import (
     Actor,
     Engine,
@@ -23,7 +22,15 @@ from smartscope.control import (
     StreamControl,
     Streamer,
 )
-from smartscope.core import NS_PER_S, SafetyError, SmartscopeError
+from smartscope.core import (
+    NS_PER_S,
+    Acquire,
+    RecordError,
+    Roi,
+    SafetyError,
+    SmartscopeError,
+)
+from smartscope.runs._acquisition import Acquisition, steadily
 from smartscope.runs._ending import INTERRUPTED, Ending
 from smartscope.runs._light import LightAccount
 from smartscope.runs._loop import (
@@ -41,13 +48,15 @@ from smartscope.sources import CameraSource, SpecimenSource
 from smartscope.specimen import make_specimen
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping
     from pathlib import Path
 
     from pymmcore_plus import CMMCorePlus
     from useq import MDAEvent
 
-    from smartscope.control import Monitor, Planned, Released
+    from smartscope.config import RoiConfig
+    from smartscope.control import Controller, Monitor, Planned, Released
     from smartscope.core import Frame, Request
     from smartscope.record import ImageLayout, RunWriter
     from smartscope.rig import Rig
@@ -56,8 +65,8 @@ if TYPE_CHECKING:
     from smartscope.specimen import Specimen
 
 _SLOW_SOURCE_WAITS_S = 30.0
-_JOIN_WALL_S = 0.05
 _DECIDE_WALL_S = 0.0005
+_KEPT_NS = 60 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +100,15 @@ class LiveRun:
         self._monitor = options.monitor
         self._experiment = files.experiment
         self._facts = survey(files.experiment, files.rig.timing)
+        self._interlocks = Interlocks()
         self._state = RunState()
         self._state.on_failure = self._halt
+        self._state.interlocks = lambda: self._interlocks.active
         self._ended: Ending | None = None
         self._writer: RunWriter | None = None
         self._specimen: Specimen | None = None
         self._truth: TruthLog | None = None
-        self._interlocks = Interlocks()
+        self._start_ns = self._clock.now_ns()
         self._objective = rig.objective
         self._source = self._make_source()
         self._check_presets()
@@ -133,34 +144,36 @@ class LiveRun:
         self._truth = TruthLog(self._specimen, self._facts.duration_s)
         return SpecimenSource(self._rig, self._specimen)
 
+    def _presets(self, channel: str) -> tuple[str, ...]:
+        group = self._facts.groups.get(channel) or self._rig.devices.channel_group
+        return tuple(self._rig.core.getAvailableConfigs(group)) if group else ()
+
     def _check_presets(self) -> None:
-        core = self._rig.core
         for channel in self._facts.channels:
-            group = self._facts.groups.get(channel) or self._rig.devices.channel_group
-            known = core.getAvailableConfigs(group) if group else ()
+            known = self._presets(channel)
             if channel not in known:
-                guess = near(channel, known)
                 raise self._experiment.problem(
                     "acquisition.channels",
-                    f"this microscope has no preset '{channel}' in group '{group}'",
-                    f"did you mean '{guess}'?"
-                    if guess
-                    else f"it has: {', '.join(known) or 'none'}",
+                    f"this microscope has no channel preset '{channel}'",
+                    did_you_mean(channel, known),
                 )
 
     def _make_lights(self) -> LightPlan:
         rig, experiment = self._files.rig, self._experiment
         powers: dict[str, dict[str, float]] = {}
-        for channel in self._facts.channels:
+        named = dict.fromkeys((*self._facts.channels, *experiment.light))
+        for channel in named:
             percent = channel_powers(rig, experiment, channel, self._objective)
-            named = experiment.light.get(channel, {})
-            powers[channel] = {line: percent[line] for line in named}
+            lit = experiment.light.get(channel, {})
+            powers[channel] = {line: percent[line] for line in lit}
         return LightPlan(tuple(rig.light), powers)
 
     def _make_schedule(self) -> Schedule:
         plan, state = self._experiment.acquisition, self._rig.state(0)
         home = (state.x_um, state.y_um, state.z_um)
         if isinstance(plan, MDASequence):
+            if plan.setup is not None:
+                self._guard.check_plan((plan.setup,), objective=self._objective)
             self._guard.check_plan(plan, home=home, objective=self._objective)
             return Schedule(
                 plan, clock=self._clock, config=self._experiment.schedule, home=home
@@ -205,6 +218,8 @@ class LiveRun:
         schedule, runner = self._schedule, self._rig.core.mda
         schedule.runner_phase = lambda: str(runner.status.phase)
         schedule.on_superseded = self._superseded
+        schedule.request_pause = lambda: runner.set_paused(True)
+        schedule.on_wait = engine.go_dark
         if self._in_step:
             schedule.wait_decided = self._wait_decided
         return engine
@@ -224,39 +239,58 @@ class LiveRun:
             end=self._end_by,
         )
         engine = self._make_engine(account)
-        self._writer = writer = self._start_record()
-        controller = controller_of(
+        if self._files.stream is not None and self._files.stream.roi is not None:
+            self._read_out(self._files.stream.roi)
+        acquisition = Acquisition(self._rig.core, engine, lambda: self._events(engine))
+        try:
+            self._writer = self._start_record()
+            self._actor = self._make_actor()
+            controller = self._make_controller(self._writer)
+        except BaseException:
+            acquisition.end()
+            if self._writer is not None:
+                self._writer.abort()
+            raise
+        try:
+            self._begin(controller)
+            acquisition.start()
+            acquisition.wait(self._look_for_stop)
+            ending = self._ending(acquisition)
+        except BaseException as error:
+            ending = Ending.failed(error)
+        return self._finish(engine, account, acquisition, controller, ending)
+
+    def _read_out(self, roi: RoiConfig) -> None:
+        region = Roi(roi.x_px, roi.y_px, roi.width_px, roi.height_px)
+        self._rig.actuator.settle(self._rig.actuator.set_roi(region))
+        self._pixel_map = self._rig.pixel_map()
+
+    def _make_controller(self, writer: RunWriter) -> Controller:
+        return controller_of(
             self._files,
             pipeline=self._pipeline,
             policies=self._policies,
-            actor=self._make_actor(),
+            actor=self._actor,
             records=writer,
             clock=self._clock,
             state=self._state,
             monitor=self._monitor,
         )
-        try:
-            start = self._clock.now_ns()
-            self._schedule.start(start)
-            self._start_ns = start
-            self.note("start", {"start_ns": start})
-            if self._specimen is not None:
-                self._specimen.start(start)
-            self._pipeline.warm_up(self._source.geometry()[0])
-            self._monitor.set(phase="running", planned=self._facts.frames)
-            controller.start(start, self._inbox)
-            ending = self._acquire(engine)
-        except BaseException as error:
-            ending = Ending.failed(error)
-        # Light first, then everything else; once more when nobody can act any more.
-        self._rig.apply_safe_state()
-        self._inbox.close()
-        controller.join()
-        ending = ending.with_light(self._rig.apply_safe_state())
-        if self._state.failure is not None and ending.outcome != "failed":
-            ending = Ending.failed(self._state.failure)
-        account.ledger.advance(self._clock.now_ns())
-        return self._finish(engine, account, ending)
+
+    def _begin(self, controller: Controller) -> None:
+        self._pipeline.warm_up(self._source.geometry()[0])
+        start = self._start_ns = self._clock.now_ns()
+        self.note("start", {"start_ns": start})
+        self._schedule.start(start)
+        if self._specimen is not None:
+            self._specimen.start(start)
+        self._monitor.set(phase="running", planned=self._facts.frames)
+        controller.start(start, self._inbox)
+
+    def _look_for_stop(self) -> None:
+        if self._options.stop.is_set() and self._ended is None:
+            self._ended = Ending("stopped", "stopped by a person", INTERRUPTED)
+            self._halt()
 
     def _start_record(self) -> RunWriter:
         shape, dtype = self._source.geometry()
@@ -271,7 +305,7 @@ class LiveRun:
                 pixel_um=pixel_um,
                 camera=camera,
             )
-        writer = start_record(
+        self._writer = writer = start_record(
             self._files,
             parent=self._options.parent,
             layouts=planned,
@@ -286,37 +320,14 @@ class LiveRun:
         writer.open_growing(role, camera, shape, dtype, pixel_um=pixel_um)
         return writer
 
-    def _acquire(self, engine: Engine) -> Ending:
-        """Run pymmcore-plus on a thread of ours; wait for the end or a stop."""
-        failed: list[BaseException] = []
-
-        def target() -> None:
-            try:
-                core.mda.run(self._events(engine))
-            except BaseException as error:  # handed to the thread that waits
-                failed.append(error)
-
-        core = self._rig.core
-        before = core.mda.set_engine(engine)
-        thread = threading.Thread(target=target, name="smartscope-run")
-        thread.start()
-        while thread.is_alive():
-            try:
-                thread.join(_JOIN_WALL_S)
-            except KeyboardInterrupt:
-                self._options.stop.set()
-            if self._options.stop.is_set() and self._ended is None:
-                self._ended = Ending("stopped", "stopped by a person", INTERRUPTED)
-                self._halt()
-        if before is not None:
-            core.mda.set_engine(before)
+    def _ending(self, acquisition: Acquisition) -> Ending:
         if self._state.failure is not None:
             return Ending.failed(self._state.failure)
-        if failed:
-            return Ending.failed(failed[0])
+        if acquisition.failure is not None:
+            return Ending.failed(acquisition.failure)
         if self._ended is not None:
             return self._ended
-        if str(core.mda.status.finish_reason) == "canceled":
+        if acquisition.cancelled:
             return Ending("cancelled", "cancelled through pymmcore-plus", INTERRUPTED)
         by_policy = self._schedule.stopped or (
             self._stream is not None and self._stream.ended_by_policy
@@ -335,7 +346,6 @@ class LiveRun:
             control=self._stream,
             hooks=engine.hooks,
             frame=engine.frame,
-            wait=self._wait_in_stream,
         )
         roles = self._files.rig.roles
         group = self._files.stream.group or (roles.channel_group if roles else None)
@@ -344,19 +354,44 @@ class LiveRun:
         return [event]
 
     def _finish(
+        self,
+        engine: Engine,
+        account: LightAccount,
+        acquisition: Acquisition,
+        controller: Controller,
+        ending: Ending,
+    ) -> RunResult:
+        """Light first, then everything else; once more when nobody can act any more."""
+        self._actor.close()
+        steadily(self._rig.apply_safe_state)
+        steadily(self._halt)
+        steadily(acquisition.end)
+        steadily(self._inbox.close)
+        steadily(controller.join)
+        ending = ending.with_light(steadily(self._rig.apply_safe_state))
+        if self._state.failure is not None and ending.outcome != "failed":
+            ending = Ending.failed(self._state.failure)
+        return steadily(lambda: self._close(engine, account, ending))
+
+    def _close(
         self, engine: Engine, account: LightAccount, ending: Ending
     ) -> RunResult:
         writer = self._writer
         if writer is None:
             raise RuntimeError("a run without a record cannot finish")
+        account.ledger.advance(self._clock.now_ns())
         if self._truth is not None:
-            for name, columns in self._truth.tables().items():
-                writer.write_table(name, columns)
+            try:
+                for name, columns in self._truth.tables().items():
+                    writer.write_table(name, columns)
+            except RecordError as error:
+                ending = ending.after(error)
         summary = {
             "planned": self._facts.frames,
             "failed": engine.failed,
             "skipped": self._inbox.skipped,
             "superseded": self._schedule.superseded,
+            "dropped_groups": self._pipeline.dropped_groups,
             "duration_s": (self._clock.now_ns() - self._start_ns) / NS_PER_S,
             "dose": account.ledger.summary(),
         }
@@ -366,6 +401,8 @@ class LiveRun:
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
         """Write a journal entry."""
+        if kind == "pause":
+            self._monitor.set(phase="paused" if data["paused"] else "running")
         if self._writer is not None:
             self._writer.note(kind, data)
 
@@ -382,9 +419,12 @@ class LiveRun:
         position = frame.view.position
         self._monitor.filming(position, self._schedule.interval_s(position))
         self._monitor.framed(frame, (frame.t_exposed_ns - self._start_ns) / NS_PER_S)
-        replaced = self._inbox.put(frame)
-        if replaced is not None:
+        for replaced in self._inbox.put(frame):
             self.note("skipped", {"frame_id": replaced.frame_id, "by": "vision"})
+        self._monitor.set(skipped=self._inbox.skipped)
+        if self._clock.kind == "virtual":
+            # Else what a policy sees of the clock would depend on how busy we are.
+            self._wait_decided()
 
     def _intend(
         self,
@@ -396,6 +436,8 @@ class LiveRun:
         if self._writer is None:
             raise RuntimeError("an exposure was planned before the record was open")
         frames = max(1, len(released.steps))
+        if self._stream is not None:
+            frames = self._facts.frames
         dose = account.planned(powers, exposure_ms, frames)
         self._writer.note(
             "intent",
@@ -419,12 +461,17 @@ class LiveRun:
         needed = account.ledger.charged_ns
         if self._specimen is not None:
             needed = min(needed, self._specimen.needs_history_from_ns)
-        self._rig.history.forget_before(needed)
+        # A frame of a stream is dated back, so some of what is charged is kept.
+        self._rig.history.forget_before(needed - _KEPT_NS)
 
     def _check_event(self, event: MDAEvent, powers: Mapping[str, float]) -> None:
         self._guard.check_event(event, powers=powers, objective=self._rig.objective)
 
     def _check_action(self, request: Request) -> str | None:
+        action = request.action
+        if isinstance(action, Acquire) and action.channel is not None:
+            if action.channel not in self._presets(action.channel):
+                return f"this microscope has no channel preset '{action.channel}'"
         now = self._clock.now_ns()
         position = request.view.position
         return self._guard.check_action(
@@ -432,9 +479,7 @@ class LiveRun:
             state=self._rig.state(now),
             planned=self._schedule.base(position),
             offset=self._schedule.offset(position),
-            powers=self._lights.percent(self._facts.channels[0])
-            if self._facts.channels
-            else None,
+            powers=self._lights.highest(),
             sensor_px=self._rig.sensor_shape,
             t_ns=now,
         )
@@ -455,16 +500,15 @@ class LiveRun:
             self._ended = Ending("stopped", str(error), error.exit_code)
         self._halt()
 
-    def _wait_decided(self) -> bool:
+    def _wait_decided(self) -> None:
         """Wait for the decision on the last frame; called between planned events."""
         config = self._experiment.schedule
         deadline = time.perf_counter() + config.decision_deadline_s
         while not self._inbox.idle and self._state.failure is None:
             if time.perf_counter() > deadline:
                 self._deadline_passed()
-                return True
+                return
             time.sleep(_DECIDE_WALL_S)
-        return True
 
     def _deadline_passed(self) -> None:
         config = self._experiment.schedule
@@ -478,7 +522,3 @@ class LiveRun:
                     "or set schedule.on_deadline to go_on"
                 )
             )
-
-    def _wait_in_stream(self) -> None:
-        if self._in_step:
-            self._wait_decided()

@@ -202,6 +202,8 @@ class RecordedRun:
         return self._moved(request, action.x_um, action.y_um)
 
     def _shift(self, request: Request, action: ShiftPosition) -> Outcome:
+        if action.dz_um:
+            return outcome_of(request, "rejected", "a mosaic has no focus")
         x_um, y_um = self._mosaic().stage_um
         return self._moved(request, x_um + action.dx_um, y_um + action.dy_um)
 

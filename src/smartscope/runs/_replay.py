@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from smartscope.config import (
     Experiment,
     Recording,
@@ -21,6 +23,7 @@ from smartscope.core import (
     Observation,
     Pictures,
     RecordError,
+    SmartscopeError,
     decode,
     encode,
 )
@@ -177,9 +180,11 @@ class _Redecision:
         differences: list[str] = []
         count = 0
         for seen in self._folder.observations():
-            pictures = cast("Pictures", _RecordedPictures(self._folder, seen))
+            kept = self._files.experiment.record.labels
+            pictures = _RecordedPictures(self._folder, seen, keeps_labels=kept)
             again = host.decide(
-                replace(host.number(seen), pictures=pictures), lambda: 0
+                replace(host.number(seen), pictures=cast("Pictures", pictures)),
+                lambda: 0,
             )
             before = recorded.pop(seen.number, [])
             count += len(before)
@@ -217,7 +222,10 @@ class _Redecision:
             if record.frame_id in skipped:
                 continue
             frame = self._folder.frame(record.frame_id)
-            seen = pipeline.see(frame, (frame.t_exposed_ns - start_ns) / NS_PER_S)
+            try:
+                seen = pipeline.see(frame, (frame.t_exposed_ns - start_ns) / NS_PER_S)
+            except SmartscopeError:
+                continue  # it failed in the run as well, which went on without it
             if seen is not None:
                 yield seen
 
@@ -225,23 +233,34 @@ class _Redecision:
 class _RecordedPictures:
     """Images of an observation, read from the record when a policy looks at them."""
 
-    def __init__(self, folder: RunFolder, seen: Observation) -> None:
+    def __init__(
+        self, folder: RunFolder, seen: Observation, *, keeps_labels: bool
+    ) -> None:
         self._folder = folder
         self._seen = seen
+        self._keeps_labels = keeps_labels
 
     @property
     def raw(self) -> Mapping[str, Any]:
         """Frames by channel."""
-        found = {}
-        channels = {f.frame_id: f.channel for f in self._folder.frames}
+        found: dict[str, Any] = {}
         for frame_id in self._seen.frame_ids:
-            found[channels[frame_id] or "image"] = self._folder.image(frame_id)
+            frame = self._folder.frame(frame_id)
+            name = frame.channel or "image"
+            before = found.get(name, frame.pixels)
+            # Planes are projected as stages do it unless they are told otherwise.
+            found[name] = np.maximum(before, frame.pixels)
         return found
 
     @property
     def labels(self) -> Any:
         """Label image, None if there was none."""
-        return self._folder.labels(self._seen.frame_ids[-1])
+        labels = self._folder.labels(self._seen.frame_ids[-1])
+        if labels is None and not self._keeps_labels:
+            raise RecordError(
+                "a policy looks at labels, and the run kept none (record.labels)"
+            )
+        return labels
 
     @property
     def processed(self) -> Any:

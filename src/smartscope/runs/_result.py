@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,8 @@ def close_record(
         if ending.outcome != "failed":
             ending = ending.after(error)
     if ending.trace:
-        (writer.path / "traceback.txt").write_text(ending.trace, encoding="utf-8")
+        with contextlib.suppress(OSError):  # the message stands in the journal
+            (writer.path / "traceback.txt").write_text(ending.trace, encoding="utf-8")
     monitor.set(phase="done")
     return RunResult(
         path=writer.path,

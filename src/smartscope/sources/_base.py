@@ -82,6 +82,11 @@ class Source(Protocol):
         """
         ...
 
-    def stream(self, exposure_ms: float, stopped: Callable[[], bool]) -> Iterator[Shot]:
-        """Expose continuously until `stopped`; raises as `burst`, losses excepted."""
+    def stream(
+        self, exposure_ms: Callable[[], float], stopped: Callable[[], bool]
+    ) -> Iterator[Shot]:
+        """Expose continuously until `stopped`; raises as `burst`, losses excepted.
+
+        `exposure_ms` is asked for each frame, because it may change meanwhile.
+        """
         ...

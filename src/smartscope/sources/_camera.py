@@ -59,9 +59,6 @@ class CameraSource:
             raise HardwareError(f"snap failed: {error}", device=camera) from error
         finally:
             self._rig.history.set("camera", self._clock.now_ns(), 0.0)
-        self._clock.account_ns(
-            int((self._rig.config.timing.readout_ms + exposure_ms) * NS_PER_MS)
-        )
         latest = max(before, after - int(exposure_ms * NS_PER_MS))
         return Shot(
             pixels=_frozen(pixels),
@@ -81,7 +78,7 @@ class CameraSource:
         """Hardware-timed burst; see `Source.burst`."""
         self._start(lambda: self._core.startSequenceAcquisition(frames, 0.0, True))
         expected = 0
-        for shot in self._pop(exposure_ms, stopped, frames):
+        for shot in self._pop(lambda: exposure_ms, stopped, frames):
             if shot.image_number is not None and shot.image_number != expected:
                 raise StreamError(
                     f"the camera lost {shot.image_number - expected} frame(s) of a "
@@ -93,7 +90,9 @@ class CameraSource:
                 exposed()
             yield shot
 
-    def stream(self, exposure_ms: float, stopped: Callable[[], bool]) -> Iterator[Shot]:
+    def stream(
+        self, exposure_ms: Callable[[], float], stopped: Callable[[], bool]
+    ) -> Iterator[Shot]:
         """Continuous acquisition; see `Source.stream`."""
         self._start(lambda: self._core.startContinuousSequenceAcquisition(0.0))
         yield from self._pop(exposure_ms, stopped, None)
@@ -109,15 +108,19 @@ class CameraSource:
         self._rig.history.set("camera", self._clock.now_ns(), 1.0)
 
     def _pop(
-        self, exposure_ms: float, stopped: Callable[[], bool], frames: int | None
+        self,
+        exposure_ms: Callable[[], float],
+        stopped: Callable[[], bool],
+        frames: int | None,
     ) -> Iterator[Shot]:
         core, got = self._core, 0
         try:
             while (frames is None or got < frames) and not stopped():
-                if not self._wait_for_image(exposure_ms, first=got == 0, stop=stopped):
+                now_ms = exposure_ms()
+                if not self._wait_for_image(now_ms, first=got == 0, stop=stopped):
                     return
                 pixels, tags = core.popNextImageAndMD()
-                yield self._shot(pixels, dict(tags), exposure_ms)
+                yield self._shot(pixels, dict(tags), now_ms)
                 got += 1
         finally:
             if core.isSequenceRunning():
@@ -155,11 +158,13 @@ class CameraSource:
     ) -> Shot:
         received = self._clock.now_ns()
         exposure_ns = int(exposure_ms * NS_PER_MS)
+        # Frames that still wait behind this one came later by their exposures.
+        arrived = received - self._core.getRemainingImageCount() * exposure_ns
         number = tags.get("ImageNumber")
         return Shot(
             pixels=_frozen(pixels),
-            t_exposed_ns=received - exposure_ns,
-            t_end_ns=received,
+            t_exposed_ns=arrived - exposure_ns,
+            t_end_ns=arrived,
             t_received_ns=received,
             # Arrival minus exposure is late by readout, transfer and our polling.
             exposed_uncertainty_ns=int(

@@ -57,11 +57,13 @@ class SpecimenSource:
         for number, window in enumerate(windows):
             yield self._read(window, number)
 
-    def stream(self, exposure_ms: float, stopped: Callable[[], bool]) -> Iterator[Shot]:
+    def stream(
+        self, exposure_ms: Callable[[], float], stopped: Callable[[], bool]
+    ) -> Iterator[Shot]:
         """Expose back to back until stopped; see `Source.stream`."""
         number = 0
         while not stopped():
-            yield self._read(self._expose(exposure_ms), number)
+            yield self._read(self._expose(exposure_ms()), number)
             number += 1
 
     def _expose(self, exposure_ms: float) -> tuple[int, int]:
