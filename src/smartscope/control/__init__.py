@@ -12,8 +12,8 @@ from smartscope.control._host import PolicyHost, same_decision
 from smartscope.control._inbox import Inbox
 from smartscope.control._lights import LightPlan
 from smartscope.control._monitor import Monitor, MonitorState
-from smartscope.control._planned import Fields, Planned, read_baseline
-from smartscope.control._schedule import Released, Schedule
+from smartscope.control._planned import Fields, Planned, Released, read_baseline
+from smartscope.control._schedule import Schedule
 from smartscope.control._stream import StreamControl, Streamer
 
 __all__ = [

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from smartscope.config import Errors
     from smartscope.control._lights import LightPlan
-    from smartscope.control._planned import Planned
-    from smartscope.control._schedule import Released, Schedule
+    from smartscope.control._planned import Planned, Released
+    from smartscope.control._schedule import Schedule
     from smartscope.control._stream import Streamer
     from smartscope.rig import Command, Rig
     from smartscope.sources import Shot, Source

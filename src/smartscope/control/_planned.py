@@ -45,6 +45,31 @@ class Planned:
     own_exposure: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A planned event on its way to the engine, with everything added.
+
+    Attributes
+    ----------
+    planned : Planned
+    event : MDAEvent
+        With offset, exposure and ROI amended and no start time of its own: it is
+        due now.
+    steps : tuple of Planned
+        The parts of a hardware-sequenced burst; empty for a single event.
+    due_s : float or None
+        When it was due, seconds since the start of the run.
+    late_s : float
+        How much later than due it was released.
+    """
+
+    planned: Planned
+    event: MDAEvent
+    steps: tuple[Planned, ...] = ()
+    due_s: float | None = None
+    late_s: float = 0.0
+
+
 class Fields:
     """Numbers the fields of a plan: one per stage position and grid cell."""
 
@@ -88,3 +113,20 @@ def read_baseline(events: Iterable[MDAEvent], fields: Fields) -> Iterator[Planne
 def _group(event: MDAEvent) -> tuple[str | int, ...]:
     axes = sorted((a, i) for a, i in event.index.items() if a not in _GATHERED_AXES)
     return ("plan", *(part for axis in axes for part in axis))
+
+
+def plus(base: float | None, offset: float) -> float | None:
+    """Add, where there is something to add to."""
+    return None if base is None else base + offset
+
+
+def reindexed(event: MDAEvent, number: int) -> MDAEvent:
+    """A copy under its own axis ``r``: reactions have no place in the plan's grid."""
+    kept = {axis: i for axis, i in event.index.items() if axis != "t"}
+    return event.model_copy(
+        update={
+            "index": {**kept, "r": number},
+            "min_start_time": None,
+            "reset_event_timer": False,
+        }
+    )

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from useq import AcquireImage, MDAEvent
 
-from smartscope.control._planned import Fields, Planned, read_baseline
+from smartscope.control._planned import (
+    Fields,
+    Planned,
+    Released,
+    plus,
+    read_baseline,
+    reindexed,
+)
 from smartscope.core import NS_PER_S, Roi
 
 if TYPE_CHECKING:
@@ -35,31 +42,6 @@ class _Series:
     interval_ns: int
     cause: str
     next_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """A planned event on its way to the engine, with everything added.
-
-    Attributes
-    ----------
-    planned : Planned
-    event : MDAEvent
-        With offset, exposure and ROI amended and no start time of its own: it is
-        due now.
-    steps : tuple of Planned
-        The parts of a hardware-sequenced burst; empty for a single event.
-    due_s : float or None
-        When it was due, seconds since the start of the run.
-    late_s : float
-        How much later than due it was released.
-    """
-
-    planned: Planned
-    event: MDAEvent
-    steps: tuple[Planned, ...] = ()
-    due_s: float | None = None
-    late_s: float = 0.0
 
 
 class Schedule:
@@ -357,7 +339,7 @@ class Schedule:
         return [
             replace(
                 planned,
-                event=_reindexed(planned.event, number),
+                event=reindexed(planned.event, number),
                 role="reaction",
                 cause=series.cause,
                 group=("reaction", number),
@@ -441,10 +423,10 @@ class Schedule:
         event, offset = planned.event, self._offsets[planned.position]
         update: dict[str, Any] = {"min_start_time": None}
         if self._explicit_xy:
-            update["x_pos"] = _plus(self._base(0, event.x_pos), offset[0])
-            update["y_pos"] = _plus(self._base(1, event.y_pos), offset[1])
+            update["x_pos"] = plus(self._base(0, event.x_pos), offset[0])
+            update["y_pos"] = plus(self._base(1, event.y_pos), offset[1])
         if self._explicit_z:
-            update["z_pos"] = _plus(self._base(2, event.z_pos), offset[2])
+            update["z_pos"] = plus(self._base(2, event.z_pos), offset[2])
         channel = event.channel.config if event.channel else "*"
         exposure = self._exposure_ms.get(channel, self._exposure_ms.get("*"))
         if exposure is not None and not planned.own_exposure:
@@ -484,7 +466,7 @@ class Schedule:
         last: bool,
     ) -> Planned:
         self._reactions += 1
-        event = _reindexed(template.event, self._reactions)
+        event = reindexed(template.event, self._reactions)
         update: dict[str, Any] = {}
         if wanted["channel"] is not None and event.channel is not None:
             update["channel"] = event.channel.model_copy(
@@ -493,7 +475,7 @@ class Schedule:
         if wanted["exposure"] is not None:
             update["exposure"] = wanted["exposure"]
         if wanted["dz_um"] is not None:
-            update["z_pos"] = _plus(self._base(2, event.z_pos), wanted["dz_um"])
+            update["z_pos"] = plus(self._base(2, event.z_pos), wanted["dz_um"])
         return replace(
             template,
             event=event.model_copy(update=update),
@@ -509,22 +491,6 @@ class Schedule:
         # The running number keeps the order of equals and spares comparing events.
         self._pushed += 1
         heapq.heappush(self._bursts, (due, -priority, self._pushed, points))
-
-
-def _plus(base: float | None, offset: float) -> float | None:
-    return None if base is None else base + offset
-
-
-def _reindexed(event: MDAEvent, number: int) -> MDAEvent:
-    """A copy under its own axis ``r``: reactions have no place in the plan's grid."""
-    kept = {axis: i for axis, i in event.index.items() if axis != "t"}
-    return event.model_copy(
-        update={
-            "index": {**kept, "r": number},
-            "min_start_time": None,
-            "reset_event_timer": False,
-        }
-    )
 
 
 def _nothing() -> None:

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from useq import MDASequence
-
 from smartscope.core import DeviceHistory
 from smartscope.record import RunFolder, check_disk_space, forecast_bytes, free_bytes
 from smartscope.rig import check_configuration
 from smartscope.runs._files import Files, open_files
 from smartscope.runs._loop import context_of, pipeline_of, policies_of
 from smartscope.runs._plan import PlanFacts, layouts, survey
+from smartscope.runs._preflight import check_limits
 from smartscope.runs._recorded import open_recorded
 from smartscope.safety import DoseLedger, Guard, channel_powers
 from smartscope.specimen import make_specimen
@@ -96,11 +95,7 @@ def _check_experiment(files: Files) -> CheckReport:
     found = check_configuration(files.rig, base_dir=files.rig_dir)
     found.check_plan(files.experiment, facts.channels)
     guard = Guard(files.rig, files.experiment)
-    plan = files.experiment.acquisition
-    if isinstance(plan, MDASequence):
-        guard.check_plan(plan, objective=found.objective)
-    else:
-        guard.check_stream(plan, objective=found.objective)
+    check_limits(guard, files.experiment, objective=found.objective)
     if files.rig.specimen is not None:
         config = files.rig.specimen
         make_specimen(config.kind, seed=config.seed, parameters=config.parameters)

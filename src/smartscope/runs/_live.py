@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from useq import MDASequence
 
-from smartscope.config import did_you_mean
 from smartscope.control import (
     Actor,
     Engine,
     Hooks,
     Inbox,
-    LightPlan,
     LiveActions,
     PlanActions,
     RunState,
@@ -40,10 +38,16 @@ from smartscope.runs._loop import (
     policies_of,
 )
 from smartscope.runs._plan import layouts, survey
+from smartscope.runs._preflight import (
+    check_limits,
+    check_presets,
+    light_plan,
+    presets_of,
+)
 from smartscope.runs._record import start_record
 from smartscope.runs._result import RunResult, close_record
 from smartscope.runs._truth import TruthLog
-from smartscope.safety import Guard, Interlocks, channel_powers
+from smartscope.safety import Guard, Interlocks
 from smartscope.sources import CameraSource, SpecimenSource
 from smartscope.specimen import make_specimen
 
@@ -111,9 +115,9 @@ class LiveRun:
         self._start_ns = self._clock.now_ns()
         self._objective = rig.objective
         self._source = self._make_source()
-        self._check_presets()
+        check_presets(self._experiment, rig, self._facts)
         self._guard = Guard(files.rig, self._experiment)
-        self._lights = self._make_lights()
+        self._lights = light_plan(files, self._facts, self._objective)
         self._schedule = self._make_schedule()
         self._pipeline = pipeline_of(files, self._facts.channels)
         self._pixel_map = rig.pixel_map()
@@ -144,43 +148,17 @@ class LiveRun:
         self._truth = TruthLog(self._specimen, self._facts.duration_s)
         return SpecimenSource(self._rig, self._specimen)
 
-    def _presets(self, channel: str) -> tuple[str, ...]:
-        group = self._facts.groups.get(channel) or self._rig.devices.channel_group
-        return tuple(self._rig.core.getAvailableConfigs(group)) if group else ()
-
-    def _check_presets(self) -> None:
-        for channel in self._facts.channels:
-            known = self._presets(channel)
-            if channel not in known:
-                raise self._experiment.problem(
-                    "acquisition.channels",
-                    f"this microscope has no channel preset '{channel}'",
-                    did_you_mean(channel, known),
-                )
-
-    def _make_lights(self) -> LightPlan:
-        rig, experiment = self._files.rig, self._experiment
-        powers: dict[str, dict[str, float]] = {}
-        named = dict.fromkeys((*self._facts.channels, *experiment.light))
-        for channel in named:
-            percent = channel_powers(rig, experiment, channel, self._objective)
-            lit = experiment.light.get(channel, {})
-            powers[channel] = {line: percent[line] for line in lit}
-        return LightPlan(tuple(rig.light), powers)
-
     def _make_schedule(self) -> Schedule:
         plan, state = self._experiment.acquisition, self._rig.state(0)
         home = (state.x_um, state.y_um, state.z_um)
-        if isinstance(plan, MDASequence):
-            if plan.setup is not None:
-                self._guard.check_plan((plan.setup,), objective=self._objective)
-            self._guard.check_plan(plan, home=home, objective=self._objective)
-            return Schedule(
-                plan, clock=self._clock, config=self._experiment.schedule, home=home
-            )
-        self._guard.check_stream(plan, objective=self._objective)
+        check_limits(
+            self._guard, self._experiment, objective=self._objective, home=home
+        )
         return Schedule(
-            (), clock=self._clock, config=self._experiment.schedule, home=home
+            plan if isinstance(plan, MDASequence) else (),
+            clock=self._clock,
+            config=self._experiment.schedule,
+            home=home,
         )
 
     def _make_actor(self) -> Actor:
@@ -470,7 +448,7 @@ class LiveRun:
     def _check_action(self, request: Request) -> str | None:
         action = request.action
         if isinstance(action, Acquire) and action.channel is not None:
-            if action.channel not in self._presets(action.channel):
+            if action.channel not in presets_of(self._rig, self._facts, action.channel):
                 return f"this microscope has no channel preset '{action.channel}'"
         now = self._clock.now_ns()
         position = request.view.position
