@@ -115,14 +115,23 @@ class Controller:
         self._start_ns = start_ns
         if inbox is not None:
             self._thread = threading.Thread(
-                target=self._serve, args=(inbox,), name="smartscope-controller"
+                target=self._serve,
+                args=(inbox,),
+                name="smartscope-controller",
+                daemon=True,  # a policy that never returns must not keep the process
             )
             self._thread.start()
 
-    def join(self) -> None:
-        """Wait for the thread; the inbox must be closed first."""
-        if self._thread is not None:
-            self._thread.join()
+    def join(self, patience_s: float) -> bool:
+        """Wait for the thread; the inbox must be closed first.
+
+        Returns False if a policy or stage has not come back within `patience_s`; the
+        thread is left behind then.
+        """
+        if self._thread is None:
+            return True
+        self._thread.join(patience_s)
+        return not self._thread.is_alive()
 
     def handle(self, frame: Frame, skipped: int = 0) -> None:
         """Take one frame all the way; failures end the run as the experiment says."""

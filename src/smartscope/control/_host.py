@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from smartscope.core import Action, Decision, Observation, Request
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from smartscope.core import View
     from smartscope.policies import Policy
+
+
+_MOST_ACTIONS = 1000
+"""Of one policy on one sight; a generator that never ends must not fill the memory."""
 
 
 class PolicyHost:
@@ -97,13 +102,15 @@ class PolicyHost:
 
 def _react(policy: Policy, seen: Observation) -> tuple[str, Sequence[Action]]:
     try:
-        actions = list(policy.react(seen) or ())
+        actions = list(islice(policy.react(seen) or (), _MOST_ACTIONS + 1))
     except Exception as error:  # whatever a user's policy raises must not end the loop
         where = error.__traceback__
         while where is not None and where.tb_next is not None:
             where = where.tb_next
         line = f" (line {where.tb_lineno})" if where is not None else ""
         return f"{type(error).__name__}: {error}{line}", ()
+    if len(actions) > _MOST_ACTIONS:
+        return f"react() gave more than {_MOST_ACTIONS} actions at once", ()
     wrong = [a for a in actions if not isinstance(a, Action)]
     if wrong:
         return f"react() gave {wrong[0]!r}, which is no action", ()

@@ -23,6 +23,7 @@ from smartscope.control import (
 from smartscope.core import (
     NS_PER_S,
     Acquire,
+    PolicyError,
     RecordError,
     Roi,
     SafetyError,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 
 _SLOW_SOURCE_WAITS_S = 30.0
 _DECIDE_WALL_S = 0.0005
+_PATIENCE_S = 10.0
 _KEPT_NS = 60 * NS_PER_S
 
 
@@ -345,8 +347,15 @@ class LiveRun:
         steadily(self._halt)
         steadily(acquisition.end)
         steadily(self._inbox.close)
-        steadily(controller.join)
+        came_back = steadily(lambda: controller.join(_PATIENCE_S))
         ending = ending.with_light(steadily(self._rig.apply_safe_state))
+        if not came_back and self._state.failure is None:
+            self._state.fail(
+                PolicyError(
+                    "a policy or vision stage did not come back for "
+                    f"{_PATIENCE_S:g} s and was left behind; does it loop for ever?"
+                )
+            )
         if self._state.failure is not None and ending.outcome != "failed":
             ending = Ending.failed(self._state.failure)
         return steadily(lambda: self._close(engine, account, ending))
