@@ -335,3 +335,22 @@ def test_a_burst_at_a_field_never_seen_is_refused() -> None:
     schedule = make(plan(**TIMES, **FITC), clock)
     with pytest.raises(LookupError, match="nothing was acquired at field 0"):
         burst(schedule, 2)
+
+
+@pytest.mark.parametrize("dated", [True, False])
+def test_bursts_without_end_do_not_starve_the_baseline(dated) -> None:
+    clock = VirtualClock()
+    times = {"interval": 1 if dated else 0, "loops": 4}
+    schedule = make(plan(time_plan=times, **FITC), clock)
+    roles = []
+    for _ in schedule:
+        roles.append(schedule.released.planned.role)
+        clock.sleep_ns(int(0.4 * NS_PER_S))
+        if len(roles) > 60:
+            break
+        if schedule.released.planned.last_of_group:
+            burst(schedule, 3, cause=f"{len(roles)}.0")
+    # Each frame asks for three more, and still the plan is done in its time.
+    baseline = [i for i, role in enumerate(roles) if role == "baseline"]
+    assert len(baseline) == 4
+    assert baseline[-1] < 40

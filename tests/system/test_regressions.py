@@ -383,3 +383,19 @@ def test_a_policy_that_never_comes_back_is_left_behind(tmp_path, policy) -> None
     assert "did not come back" in result.message
     assert result.frames == 5
     assert result.folder.verify() == ()
+
+
+def test_a_policy_that_cannot_be_made_is_blamed_itself(tmp_path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "from smartscope.policies import Policy\n\n\n"
+        "class Broken(Policy):\n"
+        "    def start(self, context):\n        raise RuntimeError('not today')\n\n"
+        "    def react(self, seen):\n        return ()\n"
+    )
+    with pytest.raises(ConfigError, match="not today") as caught:
+        run(
+            experiment(policies=[{"use": str(tmp_path / "broken.py")}]),
+            rig=specimen_rig(),
+            output=tmp_path / "runs",
+        )
+    assert "broken.py" in str(caught.value)

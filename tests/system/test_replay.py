@@ -155,3 +155,30 @@ def test_what_is_no_recording_gets_a_sentence(name, tmp_path) -> None:
         replay(path, output=tmp_path / "runs")
     assert name in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_paths_with_dots_are_paths(tmp_path, monkeypatch) -> None:
+    from smartscope import check
+
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    result = run(experiment(vision=SEGMENT), rig=specimen_rig(), output="../runs")
+    assert result.outcome == "completed", result.message
+    (name,) = (path.name for path in (tmp_path / "runs").iterdir())
+    assert check(f"../runs/{name}").ok
+    assert replay(f"../runs/{name}", vision=True).identical
+
+
+def test_a_policy_file_without_a_name_is_found_again(tmp_path, policy) -> None:
+    entry = policy(BODY)
+    del entry["name"]
+    result = run(
+        experiment(vision=SEGMENT, policies=[entry]),
+        rig=specimen_rig(),
+        output=tmp_path / "runs",
+    )
+    again = replay(result)
+    assert again.identical, again.message
+    assert again.decisions == len(result.folder.decisions) > 0
+    copy = result.path / "policies" / "scripted.py"
+    assert copy.read_text() == (tmp_path / "scripted.py").read_text()

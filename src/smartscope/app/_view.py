@@ -254,7 +254,8 @@ def _print_lines(monitor: Monitor, console: Console, over: threading.Event) -> N
         quiet_s = 0.0 if lines else quiet_s + LINES_EVERY_S
         if quiet_s >= PROGRESS_EVERY_S and not last:
             of = f" of {now.planned}" if now.planned else ""
-            lines = [f"{span(now.t_s)} {now.frames}{of} frames"]
+            done = now.frames - now.reactions
+            lines = [f"{span(now.t_s)} {done}{of} planned frames"]
             quiet_s = 0.0
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)

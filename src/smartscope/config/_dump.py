@@ -152,7 +152,8 @@ def _use(policy: PolicyUse, full: Any) -> PolicyUse:
     if match is None:
         return policy
     path = full(Path(match[1])).as_posix() + (match[2] or "")
-    return policy.model_copy(update={"use": path})
+    # Its name stays what it was: decisions in a journal are found by it.
+    return policy.model_copy(update={"use": path, "name": policy.called})
 
 
 def _model(model: BaseModel) -> dict[str, Any]:

@@ -131,6 +131,10 @@ class Monitor:
     def acted(self, outcome: Outcome, frame: Frame) -> None:
         """Note the time from the pixels being ours to the action being done."""
         with self._lock:
+            if outcome.status in ("rejected", "failed", "outbid", "expired"):
+                t_s = float(str(self._state.get("t_s", 0.0)))
+                words = f"{outcome.status}: {outcome.message}"
+                self._decisions.append((t_s, outcome.policy, words))
             if outcome.status in ("applied", "scheduled"):
                 self._sample(f"frame to {outcome.status}", frame)
 

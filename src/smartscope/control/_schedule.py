@@ -85,6 +85,7 @@ class Schedule:
         self._exposure_ms: dict[str, float] = {}
         self._roi: Roi | Literal["full"] | None = None
         self._pushed = 0
+        self._after_burst = False
         self._reactions = 0
         self._lock = threading.RLock()
         self._wake = threading.Event()
@@ -294,12 +295,16 @@ class Schedule:
         self._drop_superseded(now)
         if self._queue:
             return self._release(self._queue.pop(0), now, now)
+        head_ns = self._head_due_ns(now)
         if self._bursts and self._bursts[0][0] <= now:
-            due, _, _, points = heapq.heappop(self._bursts)
-            return self._release_burst(points, now, due)
+            due, _, _, points = self._bursts[0]
+            if not self._baseline_first(head_ns, due):
+                heapq.heappop(self._bursts)
+                self._after_burst = True
+                return self._release_burst(points, now, due)
+            return self._release_head(now, head_ns)
         if self._head is None and not self._bursts:
             return None
-        head_ns = self._head_due_ns(now)
         position, series_ns = self._next_series()
         if self._head is not None and self._head_ready(now, head_ns, series_ns):
             return self._release_head(now, head_ns)
@@ -310,6 +315,14 @@ class Schedule:
         if self._bursts:
             waits.append(self._bursts[0][0])
         return min(waits)
+
+    def _baseline_first(self, head_ns: int | None, burst_ns: int) -> bool:
+        """Whether a baseline event goes before a burst: bursts must not starve it."""
+        if self._head is None:
+            return False
+        if head_ns is None:
+            return self._after_burst
+        return head_ns <= burst_ns
 
     def _head_ready(self, now: int, head_ns: int | None, series_ns: int | None) -> bool:
         if head_ns is None:
@@ -355,6 +368,7 @@ class Schedule:
         if planned.event.reset_event_timer:
             self._timer_ns = now
         self._advance_head()
+        self._after_burst = False
         if isinstance(planned.event.action, AcquireImage | None):
             last = self._last_group.get(planned.position)
             if last is None or last[0].group != planned.group:

@@ -173,7 +173,16 @@ def _factory(
         source_hash=source_hash(policy),
     )
     # A trial: what `start` refuses is refused before the run.
-    factory.make(View() if policy.per == "position" else None)
+    try:
+        factory.make(View() if policy.per == "position" else None)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a user's policy raises is the policy's
+        raise ConfigError(
+            f"{use.use} fails when it is started ({type(error).__name__}: {error})",
+            field="use",
+            fix="correct it there",
+        ) from error
     return factory
 
 
@@ -212,6 +221,12 @@ def _validated(policy: type[Policy], use: PolicyUse) -> Policy:
         return policy(**use.parameters)
     except ValidationError as error:
         raise _explained(policy, use.use, error.errors(include_url=False)[0]) from None
+    except Exception as error:  # its own __init__ may raise anything
+        raise ConfigError(
+            f"{use.use} fails when it is made ({type(error).__name__}: {error})",
+            field="use",
+            fix="correct it there",
+        ) from error
 
 
 def _explained(policy: type[Policy], use: str, detail: ErrorDetails) -> ConfigError:

@@ -148,7 +148,7 @@ def resize(array: Any, length: int) -> Any:
 def _base(folder: Path) -> dict[str, Any]:
     return {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": folder.absolute().as_posix()},
+        "kvstore": {"driver": "file", "path": folder.resolve().as_posix()},
         # Death of the process is what we promise to survive; a sync for each frame
         # would cost more than the frame. Nothing of a stream is read again, so
         # nothing is cached.

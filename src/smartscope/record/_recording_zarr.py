@@ -175,7 +175,7 @@ def _open(folder: Path, version: int) -> Any:
     import tensorstore as ts
 
     driver = "zarr3" if version == 3 else "zarr"
-    store = {"driver": "file", "path": folder.absolute().as_posix()}
+    store = {"driver": "file", "path": folder.resolve().as_posix()}
     try:
         return ts.open(
             {"driver": driver, "kvstore": store}, read=True, open=True

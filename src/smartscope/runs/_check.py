@@ -14,7 +14,13 @@ from smartscope.runs._loop import context_of, pipeline_of, policies_of
 from smartscope.runs._plan import PlanFacts, layouts, survey
 from smartscope.runs._preflight import check_limits
 from smartscope.runs._recorded import open_recorded
-from smartscope.safety import DoseLedger, Guard, channel_powers
+from smartscope.safety import (
+    Dose,
+    DoseLedger,
+    Guard,
+    budget_verdict,
+    channel_powers,
+)
 from smartscope.specimen import make_specimen
 
 if TYPE_CHECKING:
@@ -131,7 +137,7 @@ def _report(files: Files, facts: PlanFacts, found: Configuration) -> CheckReport
         needed = facts.frames * found.shape_yx[0] * found.shape_yx[1] * 2
     record = files.experiment.record
     check_disk_space(record.path, needed, record.min_free_mb)
-    dose = _forecast_dose(files, facts, found)
+    dose = {c: f"{c} {d}" for c, d in _doses(files, facts, found).items()}
     free = free_bytes(record.path)
     forecast = {
         "duration_s": facts.duration_s,
@@ -147,27 +153,42 @@ def _report(files: Files, facts: PlanFacts, found: Configuration) -> CheckReport
         *(f"light of the plan on each field: {text}" for text in dose.values()),
         "reactions come on top: the plan alone is forecast",
     ]
+    if over := _over_budget(files, facts, found):
+        lines.append(over)
     return CheckReport(
         ok=True, kind="experiment", forecast=forecast, lines=tuple(lines)
     )
 
 
-def _forecast_dose(
-    files: Files, facts: PlanFacts, found: Configuration
-) -> dict[str, str]:
+def _doses(files: Files, facts: PlanFacts, found: Configuration) -> dict[str, Dose]:
+    """Dose of each channel of the plan on one field."""
     ledger = DoseLedger(
         files.rig, DeviceHistory(), start_ns=0, objective=found.objective
     )
     each = max(1, len(facts.names)) * max(1, len(facts.channels))
+    frames = max(1, facts.frames // each)
     doses = {}
     for channel in facts.channels:
         powers = channel_powers(files.rig, files.experiment, channel, found.objective)
         exposure_ms = facts.exposure_ms.get(channel, 0.0)
-        frames = max(1, facts.frames // each)
         if any(powers.values()):
-            dose = ledger.forecast(exposure_ms, powers, frames=frames)
-            doses[channel] = f"{channel} {dose}"
+            doses[channel] = ledger.forecast(exposure_ms, powers, frames=frames)
     return doses
+
+
+def _over_budget(files: Files, facts: PlanFacts, found: Configuration) -> str:
+    """Say that the plan alone passes the light budget, "" if it does not."""
+    planned = sum(_doses(files, facts, found).values(), start=Dose())
+    safety = files.experiment.safety
+    verdict = budget_verdict(safety, charged=Dose(), planned=planned)
+    if verdict.do == "ok":
+        return ""
+    then = {
+        "stop": "the run will end early",
+        "dark": "the rest will be dark",
+        "warn": "the run will only say so",
+    }[verdict.do]
+    return f"light budget: {verdict.reason}; {then}"
 
 
 def _time(seconds: float) -> str:

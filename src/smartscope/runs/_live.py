@@ -27,7 +27,6 @@ from smartscope.core import (
     RecordError,
     Roi,
     SafetyError,
-    SmartscopeError,
 )
 from smartscope.runs._acquisition import Acquisition, steadily
 from smartscope.runs._ending import INTERRUPTED, Ending
@@ -349,7 +348,7 @@ class LiveRun:
         steadily(self._inbox.close)
         came_back = steadily(lambda: controller.join(_PATIENCE_S))
         ending = ending.with_light(steadily(self._rig.apply_safe_state))
-        if not came_back and self._state.failure is None:
+        if not came_back and self._ended is None and self._state.failure is None:
             self._state.fail(
                 PolicyError(
                     "a policy or vision stage did not come back for "
@@ -504,8 +503,8 @@ class LiveRun:
         self._monitor.fault(text)
         if config.on_deadline == "stop":
             self._state.fail(
-                SmartscopeError(
-                    f"{text}; make vision faster, raise schedule.decision_deadline_s, "
-                    "or set schedule.on_deadline to go_on"
+                PolicyError(
+                    f"{text}; make vision and policies faster, raise "
+                    "schedule.decision_deadline_s, or set schedule.on_deadline to go_on"
                 )
             )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import platform
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smartscope.config import dump_experiment, dump_yaml, with_absolute_paths
@@ -13,7 +16,6 @@ from smartscope.runs._loop import to_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from smartscope.core import Clock, PixelMap
     from smartscope.policies import PolicyContext, PolicyFactory
@@ -65,7 +67,7 @@ def start_record(
         ],
         "pixel_map": encode(pixel_map),
     }
-    return RunWriter.create(
+    writer = RunWriter.create(
         parent,
         files.experiment.name,
         experiment_yaml=dump_experiment(with_absolute_paths(files.experiment)),
@@ -75,6 +77,18 @@ def start_record(
         layouts=layouts,
         clock=clock,
     )
+    _keep_sources(writer.path, policies)
+    return writer
+
+
+def _keep_sources(run: Path, policies: Sequence[PolicyFactory]) -> None:
+    """Copy each policy's file into the run, so that what decided can be read later."""
+    for policy in policies:
+        source = inspect.getsourcefile(policy.policy)
+        if source is not None:
+            folder = run / "policies"
+            folder.mkdir(exist_ok=True)
+            shutil.copyfile(source, folder / Path(source).name)
 
 
 def _versions() -> dict[str, str]:

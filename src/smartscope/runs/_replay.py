@@ -30,6 +30,7 @@ from smartscope.core import (
 from smartscope.record import RunFolder
 from smartscope.runs._files import Files, open_files
 from smartscope.runs._loop import from_header, host_of, pipeline_of, policies_of
+from smartscope.runs._result import RunResult
 from smartscope.runs._run import run
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from smartscope.control import Monitor
     from smartscope.policies import PolicyFactory
-    from smartscope.runs._result import RunResult
 
 _SHOWN = 5
 _GIVEN_LATER = ("number", "outcomes", "interlocks", "skipped")
@@ -74,7 +74,7 @@ class ReplayResult:
 
 
 def replay(
-    path: str | Path,
+    path: str | Path | RunResult,
     *,
     experiment: Experiment | str | Path | None = None,
     output: str | Path | None = None,
@@ -86,7 +86,7 @@ def replay(
 
     Parameters
     ----------
-    path : path
+    path : path or RunResult
         A run folder: its policies decide again on what the journal says they saw, and
         are compared action by action. Or a recording (OME-Zarr, OME-TIFF, TIFF): the
         whole loop runs on it and writes a run. With an `experiment` also a run folder
@@ -103,7 +103,7 @@ def replay(
     ConfigError
         If `path` is neither.
     """
-    path = Path(path)
+    path = Path(path.path if isinstance(path, RunResult) else path)
     if experiment is None and (path / "journal.jsonl").is_file():
         return _Redecision(RunFolder(path)).run(vision=vision)
     files = open_files(experiment if experiment is not None else "replay")
@@ -159,6 +159,8 @@ class _Redecision:
         if vision:
             what += f" and {observations} observations"
         message = f"identical: {what} came out as in the run"
+        if same and not decisions + observations:
+            message = "nothing was decided in this run, so there is nothing to compare"
         if not same:
             message = f"{len(differences)} of {what} differ; first: {differences[0]}"
         message += "".join(f"; {note}" for note in changed if note)
