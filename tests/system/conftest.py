@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from small_runs import DEMO
+
+from smartscope.testing import FaultyCore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -26,3 +29,11 @@ def policy(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         return {"use": str(tmp_path / f"{name}.py"), "name": name, **fields}
 
     return write
+
+
+@pytest.fixture
+def core() -> Iterator[FaultyCore]:
+    """Real demo devices with a laser, behind a core that can be told to fail."""
+    core = FaultyCore(str(DEMO / "demo_laser.cfg"))
+    yield core
+    core.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_runs import DEMO, SEGMENT, experiment, rig, specimen_rig
+from small_runs import SEGMENT, experiment, rig, specimen_rig
 
 from smartscope import run
 from smartscope.core import SmartscopeError
@@ -14,13 +14,6 @@ PLAN = {
     "stage_positions": [(0, 0, 0), (50, 20, 0), (100, 0, 0), (0, 60, 0)],
     "channels": [{"config": "FITC", "exposure": 5}],
 }
-
-
-@pytest.fixture
-def core():
-    core = FaultyCore(str(DEMO / "demo_laser.cfg"))
-    yield core
-    core.close()
 
 
 def demo(core, tmp_path, **fields):

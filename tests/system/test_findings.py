@@ -11,19 +11,11 @@ import threading
 
 import numpy as np
 import pymmcore
-import pytest
 from pymmcore_plus import CMMCorePlus
-from small_runs import DEMO, SEGMENT, experiment, rig, specimen_rig
+from small_runs import SEGMENT, experiment, rig, specimen_rig
 
 from smartscope import run
-from smartscope.testing import FaultyCore, fails
-
-
-@pytest.fixture
-def core():
-    core = FaultyCore(str(DEMO / "demo_laser.cfg"))
-    yield core
-    core.close()
+from smartscope.testing import fails
 
 
 def test_finding_01_the_loop_does_not_hang_on_frame_ready(core, tmp_path) -> None:

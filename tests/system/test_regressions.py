@@ -6,19 +6,12 @@ import threading
 import time
 
 import pytest
-from small_runs import DEMO, experiment, rig, specimen_rig
+from small_runs import experiment, rig, specimen_rig
 
 from smartscope import run
 from smartscope.core import ConfigError
 from smartscope.runs._acquisition import steadily
-from smartscope.testing import FaultyCore, fails
-
-
-@pytest.fixture
-def core():
-    core = FaultyCore(str(DEMO / "demo_laser.cfg"))
-    yield core
-    core.close()
+from smartscope.testing import fails
 
 
 def on_demo(core, tmp_path, rig_changes=None, **fields):

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from small_runs import DEMO, SEGMENT, experiment, rig, specimen_rig
+from small_runs import SEGMENT, experiment, rig, specimen_rig
 
 from smartscope import check, run
 from smartscope.core import ConfigError
 from smartscope.record import export_ome_tiff
-from smartscope.testing import FaultyCore
 
 FASTER = """
 if seen.number == 1:
@@ -68,8 +67,7 @@ def test_independent_readers_open_the_images(tmp_path) -> None:
         )
 
 
-def test_an_intent_is_written_before_each_light(tmp_path) -> None:
-    core = FaultyCore(str(DEMO / "demo_laser.cfg"))
+def test_an_intent_is_written_before_each_light(core, tmp_path) -> None:
     written: list[int] = []
 
     def count_intents() -> None:
@@ -82,15 +80,12 @@ def test_an_intent_is_written_before_each_light(tmp_path) -> None:
         "channels": [{"config": "FITC", "exposure": 5}],
         "time_plan": {"interval": 0.1, "loops": 3},
     }
-    try:
-        result = run(
-            experiment(acquisition=plan, rig="demo_laser_rig.yaml"),
-            rig=rig("demo_laser_rig"),
-            core=core,
-            output=tmp_path,
-        )
-    finally:
-        core.close()
+    result = run(
+        experiment(acquisition=plan, rig="demo_laser_rig.yaml"),
+        rig=rig("demo_laser_rig"),
+        core=core,
+        output=tmp_path,
+    )
     assert written == [1, 2, 3], "on disk before the camera exposed"
     kinds = [e["kind"] for e in result.folder.entries()]
     assert [k for k in kinds if k in ("intent", "frame")] == ["intent", "frame"] * 3
@@ -245,8 +240,7 @@ if seen.number == 1:
     assert powers == [10.0, 10.0, 30.0, 30.0, 30.0]
 
 
-def test_somebody_elses_move_is_noticed(tmp_path) -> None:
-    core = FaultyCore(str(DEMO / "demo_laser.cfg"))
+def test_somebody_elses_move_is_noticed(core, tmp_path) -> None:
     moved = []
 
     def joystick(img, event, meta) -> None:
@@ -260,15 +254,12 @@ def test_somebody_elses_move_is_noticed(tmp_path) -> None:
         "channels": [{"config": "FITC", "exposure": 5}],
         "time_plan": {"interval": 0.5, "loops": 4},
     }
-    try:
-        result = run(
-            experiment(acquisition=plan, rig="demo_laser_rig.yaml"),
-            rig=rig("demo_laser_rig"),
-            core=core,
-            output=tmp_path,
-        )
-    finally:
-        core.close()
+    result = run(
+        experiment(acquisition=plan, rig="demo_laser_rig.yaml"),
+        rig=rig("demo_laser_rig"),
+        core=core,
+        output=tmp_path,
+    )
     changes = [e["change"] for e in result.folder.entries("external")]
     assert "stage" in changes
     assert any("stage" in f.state.external for f in result.folder.frames)

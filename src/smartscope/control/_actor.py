@@ -121,6 +121,18 @@ class Actor:
         return replace(outcome, t_ns={"checked": checked, **outcome.t_ns})
 
 
+def amend_power(
+    lights: LightPlan, request: Request, action: SetPower
+) -> Outcome | None:
+    """Use this power for all frames to come; an outcome if no channel uses the line."""
+    if not lights.uses(action.line):
+        return outcome_of(
+            request, "rejected", f"no channel uses light line {action.line}"
+        )
+    lights.amend(action.line, action.power_percent)
+    return None
+
+
 class LiveActions:
     """Actions that become one hardware command at once, read back before they count."""
 
@@ -223,12 +235,8 @@ class PlanActions:
         )
 
     def _power(self, request: Request, action: SetPower) -> Outcome:
-        if not self._lights.uses(action.line):
-            return outcome_of(
-                request, "rejected", f"no channel uses light line {action.line}"
-            )
-        self._lights.amend(action.line, action.power_percent)
-        return outcome_of(request, "scheduled")
+        refused = amend_power(self._lights, request, action)
+        return refused or outcome_of(request, "scheduled")
 
     def _exposure(self, request: Request, action: SetExposure) -> Outcome:
         self._schedule.set_exposure(action.channel, action.exposure_ms)

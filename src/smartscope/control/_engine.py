@@ -188,8 +188,7 @@ class Engine(MDAEngine):
             # Binning is a property, and regions count in binned pixels.
             actuator.settle(*properties)
         commands += properties
-        dark = self._switch.beforehand(powers)
-        commands += [actuator.set_power(line, p) for line, p in dark.items()]
+        commands += self._set_powers(powers)
         if event.exposure is not None:
             commands.append(actuator.set_exposure(event.exposure))
         if (roi := self._roi(event)) is not None:

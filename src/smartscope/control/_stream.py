@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from useq import CustomAction, MDAEvent
 
-from smartscope.control._actor import LiveActions, outcome_of, roi_of
+from smartscope.control._actor import LiveActions, amend_power, outcome_of, roi_of
 from smartscope.control._planned import Planned
 from smartscope.core import (
     NS_PER_S,
@@ -86,11 +86,8 @@ class StreamControl:
         }
 
     def _power(self, request: Request, action: SetPower) -> Outcome:
-        if not self._lights.uses(action.line):
-            return outcome_of(
-                request, "rejected", f"no channel uses light line {action.line}"
-            )
-        self._lights.amend(action.line, action.power_percent)
+        if refused := amend_power(self._lights, request, action):
+            return refused
         # What the light plan says, because the budget may have gone dark meanwhile.
         percent = self._lights.percent(self._channel)[action.line]
         command = self._rig.actuator.set_power(action.line, percent)
