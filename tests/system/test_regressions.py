@@ -392,3 +392,18 @@ def test_a_policy_that_cannot_be_made_is_blamed_itself(tmp_path) -> None:
             output=tmp_path / "runs",
         )
     assert "broken.py" in str(caught.value)
+
+
+def test_a_shift_in_a_stream_verifies_stage_and_focus(core, tmp_path, policy) -> None:
+    core.inject("setXYPosition", lambda *args: (*args[:-2], 500.0, 500.0))
+    body = "if seen.number == 1:\n    yield ShiftPosition(reason='r', dx_um=5, dz_um=1)"
+    result = on_demo(
+        core,
+        tmp_path,
+        acquisition={"stream": {"channel": "FITC", "exposure_ms": 5, "frames": 400}},
+        vision=["measure"],
+        policies=[policy(body)],
+    )
+    assert result.outcome == "failed"
+    assert result.exit_code == 3
+    assert "XY" in result.message

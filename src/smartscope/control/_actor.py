@@ -171,15 +171,15 @@ class LiveActions:
             request, self._rig.actuator.switch_objective(action.objective)
         )
 
-    def finish(self, request: Request, command: Command) -> Outcome:
-        """Wait for the command, read it back, and say what came of it."""
+    def finish(self, request: Request, *commands: Command) -> Outcome:
+        """Wait for the commands, read them back, and say what came of it."""
         applied = self._rig.clock.now_ns()
-        self._rig.actuator.settle(command)
+        self._rig.actuator.settle(*commands)
         return replace(
             outcome_of(request, "applied"),
-            readback=dict(command.readback),
+            readback={k: v for c in commands for k, v in c.readback.items()},
             t_ns={"applied": applied, "verified": self._rig.clock.now_ns()},
-            command=command.number,
+            command=commands[-1].number,
         )
 
 

@@ -101,21 +101,22 @@ class StreamControl:
 
     def _shift(self, request: Request, action: ShiftPosition) -> Outcome:
         state = self._rig.state(self._rig.clock.now_ns())
-        actuator = self._rig.actuator
-        command = None
+        actuator, commands = self._rig.actuator, []
         if action.dx_um or action.dy_um:
             if state.x_um is None or state.y_um is None:
                 raise HardwareError("the rig has no stage to shift")
-            command = actuator.move_stage(
-                state.x_um + action.dx_um, state.y_um + action.dy_um
+            commands.append(
+                actuator.move_stage(
+                    state.x_um + action.dx_um, state.y_um + action.dy_um
+                )
             )
         if action.dz_um:
             if state.z_um is None:
                 raise HardwareError("the rig has no focus to shift")
-            command = actuator.move_focus(state.z_um + action.dz_um)
-        if command is None:
+            commands.append(actuator.move_focus(state.z_um + action.dz_um))
+        if not commands:
             return outcome_of(request, "noted", "a shift by nothing")
-        return self._live.finish(request, command)
+        return self._live.finish(request, *commands)
 
     def _roi(self, request: Request, action: SetRoi) -> Outcome:
         with self._lock:
@@ -207,10 +208,12 @@ class Streamer:
         if self._config.duration_s is not None:
             end_ns = self._rig.clock.now_ns() + int(self._config.duration_s * NS_PER_S)
         try:
-            while not self._control.stopping and not self._full(end_ns):
-                self._set_anew()
-                self._pump_once(planned, end_ns)
-            light_off()
+            try:
+                while not self._control.stopping and not self._full(end_ns):
+                    self._set_anew()
+                    self._pump_once(planned, end_ns)
+            finally:
+                light_off()
         except BaseException as error:  # handed to the run thread, which raises it
             self._error = error
 
