@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smartscope.config import Experiment
+    from smartscope.control import Appetite, Subscription
     from smartscope.runs import RunResult, check, replay, run
 
 __version__ = "0.1.0"
-__all__ = ["Experiment", "RunResult", "__version__", "check", "replay", "run"]
+__all__ = [
+    "Appetite",
+    "Experiment",
+    "RunResult",
+    "Subscription",
+    "__version__",
+    "check",
+    "replay",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,6 +31,10 @@ def __getattr__(name: str) -> Any:
         from smartscope.config import Experiment
 
         return Experiment
+    if name in ("Appetite", "Subscription"):
+        from smartscope import control
+
+        return getattr(control, name)
     if name in ("RunResult", "check", "replay", "run"):
         from smartscope import runs
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RIG = {"RigConfig", "MicroManager", "Autofocus", "Roles", "LightLine", "Limits"}
-RIG |= {"Calibration", "Timing", "ClockConfig", "Specimen", "Recording"}
+RIG |= {"CameraConfig", "Calibration", "Timing", "ClockConfig", "Specimen"}
+RIG |= {"Recording"}
 EXPERIMENT = {"Experiment", "ScheduleConfig", "Errors", "Power", "PolicyUse", "Stream"}
 EXPERIMENT |= {"RoiConfig", "RecordConfig"}
 HIDDEN = {"source_file"}

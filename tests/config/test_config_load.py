@@ -15,6 +15,7 @@ from smartscope.config import (
     Experiment,
     RigConfig,
     Stream,
+    dump_yaml,
     find_experiment,
     load_experiment,
     load_rig,
@@ -391,6 +392,26 @@ def test_a_micromanager_configuration_is_no_rig(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes in folders")
+def test_the_camera_of_a_rig(tmp_path: Path) -> None:
+    file = tmp_path / "rig.yaml"
+    file.write_text(RIG, encoding="utf-8")
+    plain = load_rig(file)
+    assert plain.camera.effect_after_frames == {}
+    assert plain.readout_ms == plain.timing.readout_ms
+    file.write_text(
+        f"{RIG}camera:\n  frame_counter: FrameNumber\n  readout_ms: 0\n"
+        "  effect_after_frames: {exposure: 2, Laser.Voltage: 1}\n",
+        encoding="utf-8",
+    )
+    told = load_rig(file)
+    assert told.camera.frame_counter == "FrameNumber"
+    assert told.readout_ms == 0.0
+    assert told.camera.effect_after_frames == {"exposure": 2, "Laser.Voltage": 1}
+    assert told.camera.spin_ms == plain.camera.spin_ms
+    file.write_text(dump_yaml(told), encoding="utf-8")
+    assert load_rig(file).camera == told.camera
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "e.yaml")
     with pytest.raises(ConfigError, match="no ordinary file"):

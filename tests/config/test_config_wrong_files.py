@@ -82,6 +82,18 @@ SENTENCES = {
         " two or more points with rising values; write [[property value, mW at the "
         "sample], ...]"
     ),
+    "rig_camera_counter.yaml": (
+        "rig_camera_counter.yaml, line 4: camera.frame_counter: a metadata tag needs a "
+        "name; name it, or remove the line"
+    ),
+    "rig_camera_effect.yaml": (
+        "rig_camera_effect.yaml, line 7: camera.effect_after_frames.Laser.Voltage: "
+        "found -1, expected at least 0"
+    ),
+    "rig_camera_key.yaml": (
+        "rig_camera_key.yaml, line 6: camera: unknown key 'spin'; did you mean "
+        "'spin_ms'?"
+    ),
     "rig_camera_missing.yaml": (
         "rig_camera_missing.yaml, line 3: roles: 'camera' is missing; add 'camera: ...'"
     ),

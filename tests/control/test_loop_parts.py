@@ -1,15 +1,11 @@
-"""Arbiter, actor, inbox, host and light plan, each alone."""
+"""Arbiter, actor, host and light plan, each alone."""
 
 from __future__ import annotations
 
-import threading
-
-import numpy as np
 import pytest
 
 from smartscope.control import (
     Actor,
-    Inbox,
     LightPlan,
     PolicyHost,
     arbitrate,
@@ -19,7 +15,6 @@ from smartscope.control import (
 from smartscope.core import (
     NS_PER_MS,
     Acquire,
-    Frame,
     HardwareError,
     Mark,
     MoveStage,
@@ -137,47 +132,6 @@ def test_what_this_kind_of_run_cannot_do_says_so() -> None:
     outcome = actor().act(ask(power(1)))
     assert (outcome.status, "SetPower" in outcome.message) == ("rejected", True)
     assert actor(without="replay").act(ask(power(1))).status == "replay"
-
-
-def frame(n: int, position: int = 0) -> Frame:
-    return Frame(
-        frame_id=n, pixels=np.zeros((2, 2), np.uint16), view=View(position, "C")
-    )
-
-
-def test_latest_keeps_the_newest_of_each_view_and_counts() -> None:
-    inbox = Inbox(latest=True)
-    replaced = [inbox.put(frame(n, position)) for n, position in
-                [(0, 0), (1, 1), (2, 0), (3, 0)]]  # fmt: skip
-    assert [[f.frame_id for f in r] for r in replaced] == [[], [], [0], [2]]
-    first, skipped_first = inbox.get()
-    second, skipped_second = inbox.get()
-    assert (first.frame_id, skipped_first) == (1, 0)
-    assert (second.frame_id, skipped_second) == (3, 2)
-    assert inbox.skipped == 2
-
-
-def test_in_step_nothing_is_left_out() -> None:
-    inbox = Inbox(latest=False)
-    for n in range(5):
-        assert inbox.put(frame(n)) == []
-    assert [inbox.get()[0].frame_id for _ in range(5)] == list(range(5))
-
-
-def test_the_inbox_is_idle_only_when_the_last_frame_was_handled() -> None:
-    inbox = Inbox(latest=False)
-    assert inbox.idle
-    inbox.put(frame(0))
-    assert not inbox.idle
-    inbox.get()
-    assert not inbox.idle, "it is being seen"
-    waiting = threading.Thread(target=inbox.get)
-    waiting.start()
-    while not inbox.idle:
-        pass
-    inbox.close()
-    waiting.join(5)
-    assert not waiting.is_alive()
 
 
 def test_lines_not_named_in_a_channel_are_dark() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 import math
+from collections import OrderedDict
 from types import MappingProxyType
 from typing import Any
 
@@ -36,6 +38,7 @@ from smartscope.core import (
     decode,
     encode,
 )
+from smartscope.core.codec import dump
 
 # The same examples everywhere, however busy the machine is.
 STEADY = settings(
@@ -56,7 +59,7 @@ STATES = st.builds(
     shutter_open=st.none() | st.booleans(),
     roi_px=st.none() | ROIS,
     settled_later=st.lists(INTS, max_size=3).map(tuple),
-    age_s=BY_NAME,
+    confirmed_ns=st.dictionaries(TEXT, INTS, max_size=3),
     external=st.lists(TEXT, max_size=2).map(tuple),
 )
 OUTCOMES = st.builds(
@@ -237,10 +240,90 @@ def test_numpy_numbers_and_infinities() -> None:
     assert encode(MappingProxyType({1: (2, 3)})) == {"1": [2, 3]}
 
 
+def text_of(value: Any) -> str:
+    return json.dumps(encode(value), allow_nan=False, separators=(",", ":"))
+
+
+@settings(STEADY)
+@given(value=ACTIONS | DECISIONS | OUTCOMES | STATES | TRACKS | EVENTS)
+def test_the_fast_text_is_the_same_text(value: Any) -> None:
+    assert dump(value) == text_of(value)
+    assert dump({"a": [value, (value,)]}) == text_of({"a": [value, (value,)]})
+
+
+@settings(STEADY, max_examples=60)
+@given(seen=observations())
+def test_the_fast_text_of_an_observation_is_the_same_text(seen: Observation) -> None:
+    assert dump(seen) == text_of(seen)
+
+
+class Colour(enum.IntEnum):
+    RED = 3
+
+
+class Word(enum.StrEnum):
+    UP = 'u"p'
+
+
+@dataclasses.dataclass
+class Bare:
+    pass
+
+
+@dataclasses.dataclass
+class One:
+    it: tuple[int, ...] = (1, 2)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, False, 0, -7, 10**30, 1.0, -0.0, 1e16, 1e-7, 0.1, 5e-324, "", "é\n",
+        "\ud800", "100%", Colour.RED, Word.UP, Bare(), One(), {"%s": "%d"}, {1: 2},
+        {None: 1, True: 2}, OrderedDict(a=1), MappingProxyType({"a": (1,)}), [], (), {},
+        np.float32(0.5), np.int64(3), np.bool_(True), np.float64(0.1),
+        np.arange(5, dtype=np.uint8), np.array([0.1, 1e300]), np.array([], np.float64),
+        np.array([1.0, np.nan, np.inf, -np.inf]), np.array([[1.0, np.nan], [2.0, 3.0]]),
+        np.zeros((0, 2)), np.zeros((2, 0)), np.array(3.5), np.array([True, False]),
+        np.array(["nan", "b"]), np.array([1, 2], np.float16), np.array([True], object),
+        Frame(frame_id=0, pixels=np.ones((4, 4), np.uint16), view=View()),
+        Mark(reason="x"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_the_fast_text_of_anything_is_the_same_text(value: Any) -> None:
+    assert dump(value) == text_of(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, -math.inf, {"a": [math.inf]}, np.float64("nan"), np.float32("inf"),
+     np.array(["x"], "S1"), np.array([1j]), np.datetime64("2026-01-01"),
+     SetPower(reason="", line="", power_percent=math.nan)],
+    ids=repr,
+)  # fmt: skip
+def test_what_json_cannot_hold_is_refused_by_both(value: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        text_of(value)
+    with pytest.raises((TypeError, ValueError)):
+        dump(value)
+
+
+def test_shared_parts_are_known_by_identity_and_never_mixed_up() -> None:
+    for k in range(500):
+        state = HardwareState(x_um=float(k), channel=str(k))
+        frame = Frame(frame_id=k, pixels=None, view=View(k), state=state)  # type: ignore[arg-type]
+        again = dataclasses.replace(state, epoch=k)
+        assert dump(frame) == text_of(frame)
+        assert dump([state, again, state]) == text_of([state, again, state])
+
+
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", Action, 1 + 2j])
 def test_what_has_no_place_in_a_journal_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="into the journal"):
         encode(value)
+    with pytest.raises(TypeError, match="into the journal"):
+        dump(value)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,61 @@ def test_segments_agree_with_dense_sampling(
             np.testing.assert_allclose(straight, expected, atol=1e-9)
 
 
+def changed_by_segments(history: DeviceHistory, t0: int, t1: int) -> set[str]:
+    return {
+        key
+        for a, _, values in history.segments(history.keys(), t0, t1)
+        for key, (first, last) in values.items()
+        if first != last or history.at(key, a) != history.at(key, t0)
+    }
+
+
+@settings(STEADY, max_examples=300)
+@given(changes=CHANGES, ends=st.tuples(TIMES, TIMES), forgotten=st.booleans())
+def test_changes_are_those_that_segments_show(
+    changes: list[Any], ends: tuple[int, int], forgotten: bool
+) -> None:
+    t0, t1 = min(ends), max(ends)
+    history = played(changes)
+    wanted = changed_by_segments(history, t0, t1)
+    if forgotten:
+        history.forget_before(t0)
+    assert history.changes(t0, t1) == wanted
+
+
+def test_changes_inside_an_exposure() -> None:
+    history = DeviceHistory()
+    history.set("camera", 0, 0)
+    assert history.changes(0, 100) == frozenset()
+    history.set("shutter", 0, 0)
+    history.set("power:488", 0, 20)
+    history.set("power:488", 100, 50)
+    history.ramp("x_um", 50, 150, 10)  # the first value ever: it was there before
+    history.ramp("x_um", 150, 250, 30)
+    history.set("camera", 60, 1)
+    assert history.changes(0, 50) == frozenset()
+    assert history.changes(0, 100) == frozenset()  # a jump at the end comes after it
+    assert history.changes(0, 101) == {"power:488"}
+    assert history.changes(100, 150) == frozenset()  # and one at the start before
+    assert history.changes(100, 151) == {"x_um"}
+    assert history.changes(200, 220) == {"x_um"}  # began before, ends after
+    assert history.changes(250, 999) == frozenset()
+    # A pulse that is over by the end counts, one of no length does not.
+    for t_ns, is_open in ((300, 1), (310, 0), (400, 1), (400, 0)):
+        history.set("shutter", t_ns, is_open)
+    assert history.changes(290, 320) == {"shutter"}
+    assert history.changes(390, 410) == frozenset()
+
+
+def test_changes_of_a_move_that_was_cut_short() -> None:
+    history = DeviceHistory()
+    history.set("x_um", 0, 0)
+    history.ramp("x_um", 0, 1000, 100)
+    history.ramp("x_um", 10, 20, 0)
+    assert history.changes(15, 18) == {"x_um"}
+    assert history.changes(20, 900) == frozenset()
+
+
 @settings(STEADY)
 @given(changes=CHANGES, cut=TIMES)
 def test_forgetting_changes_nothing_from_there_on(changes: list[Any], cut: int) -> None:
@@ -174,6 +229,37 @@ def test_a_long_run_is_forgotten() -> None:
     assert len(history._patterns) < 30
     assert history.at("shutter", 1999) == 1
     assert history.pattern_at(1995) == 1995
+
+
+def test_a_long_stream_with_a_command_a_frame_is_bounded() -> None:
+    """Light on and off, a repeated power, a tracked stage; forgotten once a second."""
+    history = DeviceHistory()
+    longest, period = 0, 1_250_000
+    for i in range(8000):
+        t_ns = i * period
+        history.set("shutter", t_ns, i % 2)
+        history.set("power:488", t_ns, 5)
+        history.ramp("x_um", t_ns, t_ns + 3 * period, i % 9)
+        history.ramp("z_um", t_ns, t_ns + period, 4)
+        history.set_pattern(t_ns, i)
+        if i % 800 == 0:
+            history.forget_before(t_ns - 2 * period)
+        longest = max(longest, *(len(t.t_ns) for t in history._traces.values()))
+    assert longest <= 2 * 804
+    assert len(history._patterns) <= 804
+    # What never changes keeps its first points, without anybody forgetting anything.
+    assert len(history._traces["power:488"].t_ns) == 1
+    assert len(history._traces["z_um"].t_ns) <= 2
+
+
+def test_commands_at_one_moment_of_virtual_time_are_bounded() -> None:
+    history = DeviceHistory()
+    history.set("x_um", 0, 0)
+    for i in range(1000):
+        history.ramp("x_um", 7, 20, i % 5)
+        history.ramp("z_um", 7, 20, 3)
+    history.forget_before(7)
+    assert all(len(trace.t_ns) <= 3 for trace in history._traces.values())
 
 
 def test_repeating_a_value_costs_nothing() -> None:

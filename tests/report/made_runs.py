@@ -20,6 +20,7 @@ from smartscope.core import (
     PixelMap,
     Request,
     SetInterval,
+    SetPower,
     Track,
     View,
     VirtualClock,
@@ -259,3 +260,163 @@ def _decide(run: MadeRun, t_s: float, division_s: float, observation: int) -> No
             reason=f"score {0.1 + t_s / 1e4:.3f} below 0.5", score=0.1, threshold=0.5
         )
         run.decide(t_s, observation, action, "")
+
+
+MS = 1_000_000
+PERIOD_NS = 1_250_000
+
+
+def stream_run(parent: Path, *, frames: int = 400, close: bool = True) -> Path:
+    """A camera at 800 frames/s; vision takes 2 ms, so it leaves out every other frame.
+
+    Every observation sets the power; each hundredth frame is followed by something
+    that goes wrong.
+    """
+    writer = RunWriter.create(
+        parent,
+        "stream",
+        experiment_yaml="name: stream\nacquisition: {stream: {exposure_ms: 1}}\n",
+        rig_yaml="name: demo\n",
+        header={"planned": frames, "clock": {"kind": "real"}, "versions": {}},
+        config=RecordConfig(images=False, min_free_mb=1),
+        clock=VirtualClock(T0_NS),
+    )
+    made = _Stream(writer)
+    made.note("start", {"start_ns": T0_NS}, 0)
+    made.note("pacing", {"pacing": "free", "deadline_s": None, "on_deadline": None}, 0)
+    intent = {"index": {}, "role": "stream", "cause": "plan", "frames": frames}
+    made.note("intent", {**intent, "position": 0, "power_percent": {"488": 5.0}}, 0)
+    for k in range(frames):
+        made.frame(k)
+        if k % 2:
+            made.note("skipped", {"frame_id": k, "by": "vision"}, made.received(k))
+        else:
+            made.react(k)
+        if k % 100 == 99:
+            made.trouble(k)
+    if close:
+        made.account(frames)
+        writer.close({"outcome": "completed", "message": "done"})
+    else:
+        writer.journal.flush()
+        writer.abort()
+    return writer.path
+
+
+class _Stream:
+    def __init__(self, writer: RunWriter) -> None:
+        self.writer = writer
+        self._pixels = np.zeros((4, 4), np.uint16)
+        self._pixels.flags.writeable = False
+        self._wobble = np.random.default_rng(3)
+
+    def received(self, k: int) -> int:
+        """Later than the next exposure has begun, as in a real stream."""
+        return (k + 1) * PERIOD_NS + 300_000
+
+    def note(self, kind: str, data: dict[str, Any], t_ns: int) -> None:
+        self.writer.note(kind, data, t_ns=T0_NS + t_ns)
+
+    def frame(self, k: int) -> None:
+        self.writer.frame(
+            Frame(
+                frame_id=k,
+                pixels=self._pixels,
+                view=VIEW,
+                role="stream",
+                t_exposed_ns=T0_NS + k * PERIOD_NS,
+                t_received_ns=T0_NS + self.received(k),
+                t_published_ns=T0_NS + self.received(k) + 15_000,
+                state=HardwareState(x_um=0.0, y_um=0.0, channel="FITC"),
+                group=("stream", k),
+                image_number=k,
+            )
+        )
+
+    def react(self, k: int) -> None:
+        late_ns = int(self._wobble.exponential(100_000))
+        received_ns = T0_NS + self.received(k)
+        taken_ns = received_ns + 40_000
+        seen_ns = taken_ns + 900_000 + late_ns
+        seen = Observation(
+            number=k // 2,
+            view=VIEW,
+            frame_ids=(k,),
+            t_ns=T0_NS + k * PERIOD_NS,
+            t_s=k * PERIOD_NS / NS_PER_S,
+            channel="FITC",
+            shape=(4, 4),
+        )
+        stamps = {"received": received_ns, "published": received_ns + 15_000}
+        stamps |= {"taken": taken_ns, "seen": seen_ns}
+        line = {"observation": seen, "stamps": stamps}
+        self.writer.note("observation", line, t_ns=seen_ns + 5_000)
+        self._decide(k, seen_ns)
+
+    def _decide(self, k: int, seen_ns: int) -> None:
+        number = k // 2
+        decided_ns = seen_ns + 60_000
+        action = SetPower(line="488", power_percent=5.0, reason=f"signal {k}")
+        request = Request(
+            action_id=f"{number}.0",
+            policy="hold",
+            view=VIEW,
+            action=action,
+            t_decided_ns=decided_ns,
+            observation=number,
+        )
+        decision = Decision(
+            number=number,
+            observation=number,
+            policy="hold",
+            view=VIEW,
+            requests=(request,),
+        )
+        self.writer.note("decision", {"decision": decision}, t_ns=decided_ns)
+        # Every tenth is refused; the others settle long after the next was issued.
+        t_ns = {"checked": decided_ns + 20_000}
+        refused = number % 10 == 9
+        if not refused:
+            t_ns["applied"] = decided_ns + 70_000
+            t_ns["verified"] = decided_ns + 3 * MS
+        outcome = Outcome(
+            action_id=request.action_id,
+            policy="hold",
+            status="rejected" if refused else "applied",
+            t_ns=t_ns,
+            command=None if refused else number,
+        )
+        self.writer.note("outcome", {"outcome": outcome}, t_ns=decided_ns + 4 * MS)
+
+    def trouble(self, k: int) -> None:
+        t_ns = self.received(k)
+        lost = {"frames": 2, "by": "camera", "certain": True, "after_frame": k}
+        self.note("lost", lost, t_ns)
+        lost = {"frames": 1, "by": "estimate", "certain": False, "after_frame": k}
+        self.note("lost", lost, t_ns)
+        restart = {"for": "roi", "dead_ms": 30.0 + k, "action_id": f"{k // 2}.0"}
+        self.note("restart", restart, t_ns)
+        self.note("external", {"change": "stage", "now": [1.5, float(k)]}, t_ns)
+        self.note("interlock", {"name": "stale frames", "message": f"{k} ms"}, t_ns)
+        self.note("fault", {"where": "vision", "message": f"bad frame {k}"}, t_ns)
+        now_s = (T0_NS + t_ns) / NS_PER_S
+        kept = {"frames": 80, "from_s": now_s - 0.1, "to_s": now_s, "missing_s": 0.0}
+        self.note("kept", {**kept, "action_id": f"{k // 2}.0"}, t_ns)
+        self.note("dose", {"position": 0, "field": {"value": k, "unit": "J/cm2"}}, t_ns)
+
+    def account(self, frames: int) -> None:
+        vision = {"name": "vision", "appetite": "latest", "delivered": frames // 2}
+        vision |= {"skipped": frames // 2, "dropped": 0}
+        record = {"name": "record", "appetite": "lossless", "delivered": frames}
+        record |= {"skipped": 0, "dropped": 0}
+        trouble = frames // 100
+        told = {"published": frames, "lost_certain": 2 * trouble}
+        self.note(
+            "subscribers",
+            {
+                "subscribers": [vision, record],
+                "pool": {"buffers": 16, "misses": 3},
+                "frames": told | {"lost_possible": trouble},
+            },
+            self.received(frames),
+        )

@@ -310,6 +310,12 @@ def test_state_costs_no_device_call_and_little_time(
         monkeypatch.setattr(rig.core, name, forbidden, raising=True)
     state = rig.state(rig.clock.now_ns())
     assert state.x_um == 0.0
-    assert set(state.age_s) >= {"stage", "focus", "light:488", "shutter", "channel"}
+    assert set(state.confirmed_ns) >= {
+        "stage",
+        "focus",
+        "light:488",
+        "shutter",
+        "channel",
+    }
     rig.pixel_map()
     monkeypatch.undo()

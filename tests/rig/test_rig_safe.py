@@ -106,43 +106,10 @@ def test_a_device_that_takes_the_word_but_not_the_value_is_found_out(
     assert failures == ("Laser: Voltage is 1.5 and should be 0",)
 
 
-def test_safe_state_during_a_snap_from_another_thread(
-    open_rig: Any, record_property: Any
-):
-    """The Utilities shutter closes at once; the laser's adapter waits for the snap."""
-    rig = lit(open_rig(rig_config(), RealClock()))
-    rig.core.setExposure(300)
-    closed = threading.Event()
-    rig.core.events.shutterOpenChanged.connect(
-        lambda device, is_open: closed.set() if not is_open else None
-    )
-    ended = threading.Event()
-
-    def snap() -> None:
-        rig.core.snapImage()
-        ended.set()
-
-    thread = threading.Thread(target=snap)
-    thread.start()
-    time.sleep(0.03)
-    start = time.perf_counter()
-    result: list[tuple[str, ...]] = []
-    stop = threading.Thread(target=lambda: result.append(rig.apply_safe_state()))
-    stop.start()
-    assert closed.wait(5)
-    record_property("shutter_s", time.perf_counter() - start)
-    record_property("shutter_closed_before_snap_ended", not ended.is_set())
-    stop.join()
-    record_property("safe_s", time.perf_counter() - start)
-    thread.join()
-    assert result == [()]
-    assert not rig.core.getShutterOpen("Shutter")
-
-
 def test_safe_state_waits_for_no_lock_of_ours(rig: Rig):
     lit(rig)
-    issuer = rig.actuator._issuer
-    with issuer._lock("shutter"), issuer._lock("light:488"):
+    table = rig._bench.table
+    with table.get("shutter").lock, table.get("light:488").lock:
         thread = threading.Thread(target=rig.apply_safe_state)
         thread.start()
         thread.join(10)

@@ -14,6 +14,7 @@ from smartscope.core import (
     Acquire,
     ConfigError,
     HardwareState,
+    Keep,
     Mark,
     MoveFocus,
     MoveStage,
@@ -73,6 +74,7 @@ ALLOWED = [
     Pause(reason=""),
     SetInterval(interval_s=None, reason=""),
     SetInterval(interval_s=0.1, reason=""),
+    Keep(before_s=1e6, after_s=3.0, reason=""),
     MoveStage(x_um=1000.0, y_um=-500.0, reason=""),
     MoveStage(x_um=np.float32(7), y_um=3, reason=""),
     MoveFocus(z_um=-50.0, reason=""),
@@ -97,6 +99,19 @@ def test_allowed(action):
     assert check(action) is None
 
 
+def test_a_ring_gives_back_no_more_than_it_holds():
+    asked = experiment(
+        acquisition=Stream(channel="FITC", exposure_ms=10, frames=5),
+        record={"keep": "asked", "ring_s": 2.5},
+    )
+    made = Guard(rig(limits=LIMITS, calibration=CALIBRATION), asked)
+    assert check(Keep(before_s=2.5, after_s=1e6, reason=""), made) is None
+    assert check(Keep(before_s=2.6, reason=""), made) == (
+        "the 2.6 s before are asked for, and only 2.5 s are held "
+        "(record.ring_s of the experiment)"
+    )
+
+
 def why(**kwargs):
     return {"reason": "", **kwargs}
 
@@ -118,6 +133,12 @@ REFUSED = [
     (
         Acquire(**why(z_offsets_um=(0.0, math.nan))),
         "z_offsets_um is nan, which is no number to act on",
+    ),
+    (Keep(**why(before_s=-1.0)), "before_s -1 is below 0"),
+    (Keep(**why(before_s=1.0, after_s=-0.5)), "after_s -0.5 is below 0"),
+    (
+        Keep(**why(before_s=math.inf)),
+        "before_s is inf, which is no number to act on",
     ),
     (
         SetInterval(**why(interval_s=0.0)),

@@ -57,7 +57,7 @@ def test_virtual_runs_are_identical_to_the_last_digit(tmp_path) -> None:
             output=tmp_path,
         )
         kept = ("frame", "observation", "decision", "outcome", "dose", "intent")
-        volatile = ("external", "age_s")
+        volatile = ("external", "confirmed_ns")
         return [
             {
                 **entry,

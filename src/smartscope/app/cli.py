@@ -224,14 +224,32 @@ def replay(
 @guarded
 def report(
     run_folder: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="With --trace: where to write it. Default: RUN/trace.json.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
     open_it: Annotated[
         bool, typer.Option("--open", help="Show it in the web browser.")
     ] = False,
+    trace: Annotated[
+        bool,
+        typer.Option(
+            "--trace", help="Write a trace for ui.perfetto.dev or chrome://tracing."
+        ),
+    ] = False,
 ) -> None:
-    """Write report.html for a run; a crashed run has one too."""
-    from smartscope.app._inspect import report_run
+    """Write report.html for a run, or its trace; a crashed run has both, too."""
+    from smartscope.app._report import report_run, trace_run
 
-    raise typer.Exit(report_run(run_folder, open_it=open_it))
+    if trace:
+        code = trace_run(run_folder, target=file, open_it=open_it)
+    else:
+        code = report_run(run_folder, file=file, open_it=open_it)
+    raise typer.Exit(code)
 
 
 @policies_app.command("list")
@@ -258,11 +276,98 @@ def policies_show(
 
 @app.command()
 @guarded
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            "--probe",
+            help="Try out what this microscope's camera bears while it runs, "
+            "with the light off.",
+            metavar="RIG",
+        ),
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put what was found into the rig file.")
+    ] = False,
+    turn_objective: Annotated[
+        bool, typer.Option("--turn-objective", help="Turn the objective too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Say what is installed, what works here, and what to do about each gap."""
+    if probe is not None:
+        _quiet_pymmcore()
+        from smartscope.app._probe import probe_rig
+
+        code = probe_rig(
+            probe, turn_objective=turn_objective, write=write, as_json=as_json
+        )
+        raise typer.Exit(code)
+    if write or turn_objective:
+        from smartscope.core import ConfigError
+
+        raise ConfigError(
+            "there is no rig to probe",
+            field="--write" if write else "--turn-objective",
+            fix="name one with --probe RIG",
+        )
     from smartscope.app._doctor import doctor_here
 
     raise typer.Exit(doctor_here(as_json=as_json))
+
+
+@app.command("bench")
+@guarded
+def bench_command(
+    work: Annotated[
+        str,
+        typer.Argument(
+            help="react, burst, overload, record, startup, light, soak, or all but "
+            "soak: all.",
+            metavar="WORK",
+        ),
+    ],
+    repetitions: Annotated[
+        int,
+        typer.Option("--repetitions", "-n", help="Runs of each peer.", metavar="N"),
+    ] = 5,
+    json_to: Annotated[
+        str | None,
+        typer.Option("--json", help="Write JSON; '-' prints it.", metavar="FILE"),
+    ] = None,
+    markdown: Annotated[
+        bool,
+        typer.Option("--markdown", help="Print the tables of docs/benchmarks.md."),
+    ] = False,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            "--scratch",
+            help="Where runs are written for a moment; a RAM disk leaves the disk out.",
+            metavar="DIR",
+        ),
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Soak for an hour and a quarter of an hour."),
+    ] = False,
+) -> None:
+    """Measure this machine beside a hand-written script and plain pymmcore-plus.
+
+    Drives Micro-Manager's demo devices only. Keep the machine idle meanwhile.
+    """
+    _quiet_pymmcore()
+    from smartscope.app._bench import run_bench
+
+    code = run_bench(
+        work,
+        repetitions=repetitions,
+        json_to=json_to,
+        markdown=markdown,
+        scratch=scratch,
+        full=full,
+    )
+    raise typer.Exit(code)
 
 
 @app.command()

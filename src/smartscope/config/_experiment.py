@@ -54,6 +54,14 @@ class ScheduleConfig(Section):
     pacing : str
         ``lockstep``: the next planned event waits for the decision on this one, at
         most `decision_deadline_s`; ``free``: it does not.
+    on_deadline : str
+        What happens when the decision does not come in time: ``go_on`` with the next
+        planned event, ``repeat`` the same one (twice at most, then go on), or
+        ``stop``.
+    vision : str
+        What vision takes of a stream, or of a plan paced ``free``: the ``latest``
+        frame, all as long as no more than `vision_backlog` wait (``bounded``: then the
+        oldest is dropped; ``lossless``: then the run ends).
     late : str
         A baseline event whose time has passed by more than `late_after_s`:
         ``take`` it late, or ``supersede`` it (journalled, not taken).
@@ -61,7 +69,9 @@ class ScheduleConfig(Section):
 
     pacing: Literal["lockstep", "free"] = "lockstep"
     decision_deadline_s: PositiveFloat = 10.0
-    on_deadline: Literal["go_on", "stop"] = "go_on"
+    on_deadline: Literal["go_on", "repeat", "stop"] = "go_on"
+    vision: Literal["latest", "bounded", "lossless"] = "latest"
+    vision_backlog: PositiveInt = 64
     late: Literal["take", "supersede"] = "take"
     late_after_s: PositiveFloat = 1.0
 
@@ -199,17 +209,45 @@ class Safety(Limits):
 class RecordConfig(Section):
     """What is kept, and where.
 
-    `path` is the parent of the run folder. `max_backlog_s` bounds what waits for the
-    disk; when it is full the run stops with that reason, never a silent drop.
+    `path` is the parent of the run folder. `max_backlog_s` and `max_backlog_mb` bound
+    what waits for the disk; beyond them the run stops with that reason, never a
+    silent drop.
+
+    Attributes
+    ----------
+    keep : str
+        ``all`` writes every frame; ``asked`` (streams only) holds the newest frames
+        in memory and writes those a policy asks for with `smartscope.core.Keep`.
+        The journal tells of every frame either way.
+    ring_s, ring_mb : float
+        How far back a policy can ask: the memory holds no older and no more frames.
     """
 
     path: Path = Path("runs")
     images: bool = True
     labels: bool = True
     compression: Literal["none", "zstd"] = "zstd"
+    keep: Literal["all", "asked"] = "all"
+    ring_s: PositiveFloat = 5.0
+    ring_mb: PositiveFloat = 256.0
     max_backlog_s: PositiveFloat = 2.0
     max_backlog_mb: PositiveFloat = 512.0
     min_free_mb: PositiveFloat = 200.0
+
+    @model_validator(mode="after")
+    def _asked_frames_have_room(self) -> RecordConfig:
+        if self.keep == "all":
+            return self
+        if not self.images:
+            text = "nothing can be kept for the asking without images"
+            raise refuse(("keep",), text, "write 'images: true', or 'keep: all'")
+        if self.ring_mb > self.max_backlog_mb:
+            text = (
+                f"the ring holds {self.ring_mb:g} MB, and only "
+                f"{self.max_backlog_mb:g} MB may wait for the disk (max_backlog_mb)"
+            )
+            raise refuse(("ring_mb",), text, "make it smaller, or the backlog larger")
+        return self
 
 
 class Experiment(File):
@@ -274,6 +312,9 @@ class Experiment(File):
         return {**data, "acquisition": plan or Stream(exposure_ms=1.0, frames=1)}
 
     def _between_sections(self) -> Iterator[Problem]:
+        if self.record.keep == "asked" and not isinstance(self.acquisition, Stream):
+            text = "only a stream can be kept for the asking; a plan is kept whole"
+            yield Problem(("record", "keep"), text, "write 'keep: all'")
         names = [policy.called for policy in self.policies]
         for i, name in enumerate(names):
             if name in names[:i]:

@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -182,6 +183,40 @@ class Timing(Section):
     vision_ms: float = Field(20.0, ge=0)
 
 
+class CameraConfig(Section):
+    """What the camera does that no device property says.
+
+    Attributes
+    ----------
+    frame_counter : str or None
+        Metadata tag in which the camera's own adapter counts its frames; None where
+        it does not, so that frames lost inside the camera can only be estimated.
+    readout_ms : float or None
+        From the end of an exposure to the arrival of its frame; None takes
+        `Timing.readout_ms`.
+    spin_ms : float
+        How long to look for a frame without sleeping when it is due; 0 always sleeps.
+    pool_mb : float
+        Most memory for frame buffers that are made ready before a stream starts.
+    effect_after_frames : parameter -> int
+        Frames that begin after a command settled and still show the old value; 0 for
+        what is not named. Parameters are those of ``capabilities``.
+    """
+
+    frame_counter: str | None = None
+    readout_ms: NonNegativeFloat | None = None
+    spin_ms: NonNegativeFloat = 0.1
+    pool_mb: PositiveFloat = 256.0
+    effect_after_frames: dict[str, NonNegativeInt] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _named(self) -> CameraConfig:
+        if self.frame_counter is not None and not self.frame_counter.strip():
+            text = "a metadata tag needs a name"
+            raise refuse(("frame_counter",), text, "name it, or remove the line")
+        return self
+
+
 class ClockConfig(Section):
     """Which clock drives the run; a real camera allows only ``real``."""
 
@@ -259,13 +294,18 @@ class RigConfig(File):
     settle_ms: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     backlash_um: dict[str, float] = Field(default_factory=dict)
     tolerance_um: dict[str, NonNegativeFloat] = Field(default_factory=dict)
-    capabilities: dict[str, Literal["live", "restart", "sequenceable"]] = Field(
-        default_factory=dict
-    )
+    capabilities: dict[str, Capability] = Field(default_factory=dict)
+    camera: CameraConfig = CameraConfig()
     specimen: Specimen | None = None
     clock: ClockConfig = ClockConfig()
     timing: Timing = Timing()
     objective_escape_um: float | None = None
+
+    @property
+    def readout_ms(self) -> float:
+        """From the end of an exposure to the arrival of its frame, ms."""
+        measured = self.camera.readout_ms
+        return self.timing.readout_ms if measured is None else measured
 
     @classmethod
     def _find(cls, path: str | Path) -> Path:

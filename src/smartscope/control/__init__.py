@@ -4,25 +4,31 @@ The engine acquires on one thread and publishes frames; the controller sees and
 decides on another and knows no engine, so a recording runs through the same loop.
 """
 
-from smartscope.control._actor import Actor, LiveActions, PlanActions, outcome_of
+from smartscope.control._actor import Actor, LiveActions, PlanActions
 from smartscope.control._arbiter import Verdict, arbitrate
 from smartscope.control._controller import Controller, Records, RunState
 from smartscope.control._engine import Engine, Hooks
+from smartscope.control._follow_up import FollowUp
 from smartscope.control._host import PolicyHost, same_decision
-from smartscope.control._inbox import Inbox
 from smartscope.control._lights import LightPlan
 from smartscope.control._monitor import Monitor, MonitorState
+from smartscope.control._outcome import outcome_of
 from smartscope.control._planned import Fields, Planned, Released, read_baseline
 from smartscope.control._schedule import Schedule
-from smartscope.control._stream import StreamControl, Streamer
+from smartscope.control._stream import StreamControl
+from smartscope.control._streamer import Streamer
+from smartscope.control._subscription import LATEST, Appetite, Hub, Subscription
 
 __all__ = [
+    "LATEST",
     "Actor",
+    "Appetite",
     "Controller",
     "Engine",
     "Fields",
+    "FollowUp",
     "Hooks",
-    "Inbox",
+    "Hub",
     "LightPlan",
     "LiveActions",
     "Monitor",
@@ -36,6 +42,7 @@ __all__ = [
     "Schedule",
     "StreamControl",
     "Streamer",
+    "Subscription",
     "Verdict",
     "arbitrate",
     "outcome_of",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from smartscope.control._outcome import outcome_of
 from smartscope.core import (
     NS_PER_MS,
     Acquire,
@@ -14,7 +15,6 @@ from smartscope.core import (
     MoveFocus,
     MoveStage,
     Nothing,
-    Outcome,
     Pause,
     Roi,
     SafetyError,
@@ -29,24 +29,15 @@ from smartscope.core import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from smartscope.control._lights import LightPlan
     from smartscope.control._schedule import Schedule
-    from smartscope.core import Clock, Request
+    from smartscope.core import Clock, Outcome, Request
     from smartscope.rig import Command, Rig
 
-    Handler = Callable[[Request, Any], Outcome]
-
-
-def outcome_of(request: Request, status: str, message: str = "") -> Outcome:
-    """Return an outcome of `request`."""
-    return Outcome(
-        action_id=request.action_id,
-        policy=request.policy,
-        status=status,
-        message=message,
-    )
+    Handler = Callable[[Request, Any], Outcome | None]
+    Change = Callable[[Request, str, Callable[[], Sequence[Command]]], Outcome | None]
 
 
 class Actor:
@@ -55,7 +46,8 @@ class Actor:
     Parameters
     ----------
     handlers : action type -> function
-        What this setting can do; an action without a handler is rejected.
+        What this setting can do; an action without a handler is rejected. A handler
+        that returns None has begun something whose outcome comes later.
     check : function
         Safety: None, or the sentence why the request is refused.
     shadow : bool
@@ -80,13 +72,24 @@ class Actor:
         self._shadow = shadow
         self._without = without
         self._closed = False
+        self._begun: dict[str, int] = {}
+        # Set by the controller, which journals what comes later.
+        self.arrived: Callable[[Outcome], None] = lambda outcome: None
 
     def close(self) -> None:
         """Carry out nothing any more; callable from any thread."""
         self._closed = True
 
-    def act(self, request: Request) -> Outcome:
-        """Check and carry out; hardware failures become a ``failed`` outcome."""
+    def later(self, outcome: Outcome) -> None:
+        """Tell what became of an action that was begun; from any thread."""
+        checked = self._begun.pop(outcome.action_id)
+        self.arrived(replace(outcome, t_ns={"checked": checked, **outcome.t_ns}))
+
+    def act(self, request: Request) -> Outcome | None:
+        """Check and carry out; hardware failures become a ``failed`` outcome.
+
+        None if the outcome comes later.
+        """
         action = request.action
         if isinstance(action, Nothing | Mark):
             return outcome_of(request, "noted")
@@ -112,12 +115,17 @@ class Actor:
             )
         if self._shadow:
             return outcome_of(request, "shadow")
+        # Noted first: what was begun may be over before the handler returns.
+        self._begun[request.action_id] = checked
         try:
             outcome = handler(request, action)
         except HardwareError as error:
             outcome = outcome_of(request, "failed", str(error))
         except SafetyError as error:
             outcome = outcome_of(request, "rejected", str(error))
+        if outcome is None:
+            return None
+        del self._begun[request.action_id]
         return replace(outcome, t_ns={"checked": checked, **outcome.t_ns})
 
 
@@ -134,53 +142,48 @@ def amend_power(
 
 
 class LiveActions:
-    """Actions that become one hardware command at once, read back before they count."""
+    """Actions that are hardware commands, read back before they count.
 
-    def __init__(self, rig: Rig) -> None:
-        self._rig = rig
+    Parameters
+    ----------
+    rig : Rig
+    change : function
+        Gets the request, the parameter it changes (as in `Capabilities.table`) and a
+        function that issues the commands; does it now or when it may be done.
+    """
+
+    def __init__(self, rig: Rig, change: Change) -> None:
+        self._actuator = rig.actuator
+        self._change = change
 
     def handlers(self) -> dict[type[Action], Handler]:
         """Handlers of the actions this class carries out."""
         return {
-            MoveStage: self.move_stage,
-            MoveFocus: self.move_focus,
-            SetProperty: self.set_property,
-            SwitchObjective: self.switch_objective,
+            MoveStage: self._move_stage,
+            MoveFocus: self._move_focus,
+            SetProperty: self._set_property,
+            SwitchObjective: self._switch_objective,
         }
 
-    def move_stage(self, request: Request, action: MoveStage) -> Outcome:
-        """Move the stage to an absolute place."""
-        return self.finish(
-            request, self._rig.actuator.move_stage(action.x_um, action.y_um)
+    def _move_stage(self, request: Request, action: MoveStage) -> Outcome | None:
+        move = self._actuator.move_stage
+        return self._change(request, "stage", lambda: [move(action.x_um, action.y_um)])
+
+    def _move_focus(self, request: Request, action: MoveFocus) -> Outcome | None:
+        move = self._actuator.move_focus
+        return self._change(request, "focus", lambda: [move(action.z_um)])
+
+    def _set_property(self, request: Request, action: SetProperty) -> Outcome | None:
+        device, name, put = action.device, action.property, self._actuator.set_property
+        return self._change(
+            request, f"{device}.{name}", lambda: [put(device, name, action.value)]
         )
 
-    def move_focus(self, request: Request, action: MoveFocus) -> Outcome:
-        """Move the focus to an absolute height."""
-        return self.finish(request, self._rig.actuator.move_focus(action.z_um))
-
-    def set_property(self, request: Request, action: SetProperty) -> Outcome:
-        """Set a device property."""
-        command = self._rig.actuator.set_property(
-            action.device, action.property, action.value
-        )
-        return self.finish(request, command)
-
-    def switch_objective(self, request: Request, action: SwitchObjective) -> Outcome:
-        """Turn in another objective."""
-        return self.finish(
-            request, self._rig.actuator.switch_objective(action.objective)
-        )
-
-    def finish(self, request: Request, *commands: Command) -> Outcome:
-        """Wait for the commands, read them back, and say what came of it."""
-        applied = self._rig.clock.now_ns()
-        self._rig.actuator.settle(*commands)
-        return replace(
-            outcome_of(request, "applied"),
-            readback={k: v for c in commands for k, v in c.readback.items()},
-            t_ns={"applied": applied, "verified": self._rig.clock.now_ns()},
-            command=commands[-1].number,
-        )
+    def _switch_objective(
+        self, request: Request, action: SwitchObjective
+    ) -> Outcome | None:
+        turn = self._actuator.switch_objective
+        return self._change(request, "objective", lambda: [turn(action.objective)])
 
 
 class PlanActions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,9 +23,18 @@ if TYPE_CHECKING:
     from smartscope.config import Errors
     from smartscope.control._actor import Actor
     from smartscope.control._host import PolicyHost
-    from smartscope.control._inbox import Inbox
     from smartscope.control._monitor import Monitor
-    from smartscope.core import Clock, Decision, Frame, Observation, Request, View
+    from smartscope.control._subscription import Subscription
+    from smartscope.core import (
+        Clock,
+        Decision,
+        Frame,
+        HardwareState,
+        Observation,
+        Request,
+        View,
+    )
+    from smartscope.rig import ExternalChange
     from smartscope.vision import Pipeline
 
 
@@ -55,6 +65,7 @@ class RunState:
         self._lock = threading.Lock()
         self.failure: BaseException | None = None
         self.interlocks: Callable[[], tuple[str, ...]] = tuple
+        self.external: Callable[[], tuple[ExternalChange, ...]] = tuple
         self.on_failure: Callable[[], None] = lambda: None
 
     def fail(self, error: BaseException) -> None:
@@ -105,25 +116,27 @@ class Controller:
         self._priorities = priorities
         self._state = state
         self._monitor = monitor
-        self._arrived: list[Outcome] = []
+        self._arrived: deque[Outcome] = deque()
+        self._acting: dict[str, int] = {}
         self._skipped: dict[View, int] = {}
         self._start_ns = 0
         self._thread: threading.Thread | None = None
+        actor.arrived = self._arrive
 
-    def start(self, start_ns: int, inbox: Inbox | None = None) -> None:
-        """Set the zero of run time and, with an inbox, serve it on a thread."""
+    def start(self, start_ns: int, frames: Subscription | None = None) -> None:
+        """Set the zero of run time and serve a subscription on a thread, if given."""
         self._start_ns = start_ns
-        if inbox is not None:
+        if frames is not None:
             self._thread = threading.Thread(
                 target=self._serve,
-                args=(inbox,),
+                args=(frames,),
                 name="smartscope-controller",
                 daemon=True,  # a policy that never returns must not keep the process
             )
             self._thread.start()
 
     def join(self, patience_s: float) -> bool:
-        """Wait for the thread; the inbox must be closed first.
+        """Wait for the thread; the subscription must be closed first.
 
         Returns False if a policy or stage has not come back within `patience_s`; the
         thread is left behind then.
@@ -135,8 +148,10 @@ class Controller:
 
     def handle(self, frame: Frame, skipped: int = 0) -> None:
         """Take one frame all the way; failures end the run as the experiment says."""
+        t_taken = self._clock.now_ns()
         # What was skipped is told with the next observation, not with every frame.
-        self._skipped[frame.view] = self._skipped.get(frame.view, 0) + skipped
+        if skipped:
+            self._skipped[frame.view] = self._skipped.get(frame.view, 0) + skipped
         seen = self._see(frame)
         if seen is None:
             return
@@ -144,25 +159,49 @@ class Controller:
         seen = self._host.number(
             replace(
                 seen,
-                outcomes=tuple(self._arrived),
+                state=self._with_external(seen.state),
+                outcomes=self._take_arrived(),
                 interlocks=self._state.interlocks(),
                 skipped=self._skipped.pop(frame.view, 0),
             )
         )
-        self._arrived.clear()
-        stamps = {"received": frame.t_received_ns, "seen": t_seen}
+        stamps = {
+            "received": frame.t_received_ns,
+            "published": frame.t_published_ns,
+            "taken": t_taken,
+            "seen": t_seen,
+        }
         self._records.observed(seen, stamps)
         decisions = self._host.decide(seen, self._clock.now_ns)
-        self._monitor.observed(seen, frame)
         for decision in decisions:
             self._records.decided(decision)
+        self._act([r for d in decisions for r in d.requests], frame)
+        # Those who look come last: the microscope does not wait for them.
+        self._monitor.observed(seen, frame)
+        for decision in decisions:
             self._monitor.decided(decision, seen.t_s)
         self._complain(decisions)
-        self._act([r for d in decisions for r in d.requests], frame)
 
-    def _serve(self, inbox: Inbox) -> None:
+    def _take_arrived(self) -> tuple[Outcome, ...]:
+        arrived: list[Outcome] = []
+        while self._arrived:
+            arrived.append(self._arrived.popleft())
+        return tuple(arrived)
+
+    def _with_external(self, state: HardwareState) -> HardwareState:
+        """Tell policies, with this sight, what somebody else has changed."""
+        changes = self._state.external()
+        for change in changes:
+            before, now = dict(change.before), dict(change.now)
+            what = {"change": change.resource, "before": before, "now": now}
+            self._records.note("external", what)
+        if not changes and not state.external:
+            return state
+        return replace(state, external=tuple(c.resource for c in changes))
+
+    def _serve(self, frames: Subscription) -> None:
         try:
-            while (item := inbox.get()) is not None:
+            while (item := frames.get()) is not None:
                 if self._state.failure is None:
                     self.handle(*item)
         except BaseException as error:  # handed to the run thread, which raises it
@@ -189,21 +228,26 @@ class Controller:
     def _act(self, requests: list[Request], frame: Frame) -> None:
         verdict = arbitrate(requests, self._priorities)
         for outcome in verdict.outcomes:
-            self._arrive(outcome, frame)
+            self._arrive(outcome)
         for request in verdict.granted:
-            outcome = self._actor.act(request)
+            self._acting[request.action_id] = frame.frame_id
+            done = self._actor.act(request)
             if isinstance(request.action, Nothing):
-                continue  # the decision line says all there is to say
-            self._arrive(outcome, frame)
-            if outcome.status == "failed":
-                self._fault("hardware", outcome.message)
-                if self._errors.hardware == "stop":
-                    self._state.fail(HardwareError(outcome.message))
+                # The decision line says all there is to say.
+                del self._acting[request.action_id]
+            elif done is not None:
+                self._arrive(done)
 
-    def _arrive(self, outcome: Outcome, frame: Frame) -> None:
+    def _arrive(self, outcome: Outcome) -> None:
+        """Journal an outcome and keep it for the next sight; from any thread."""
+        frame_id = self._acting.pop(outcome.action_id, None)
         self._arrived.append(outcome)
         self._records.outcome(outcome)
-        self._monitor.acted(outcome, frame)
+        self._monitor.acted(outcome, frame_id)
+        if outcome.status == "failed":
+            self._fault("hardware", outcome.message)
+            if self._errors.hardware == "stop":
+                self._state.fail(HardwareError(outcome.message))
 
     def _fault(self, where: str, message: str) -> None:
         self._records.note("fault", {"where": where, "message": message})

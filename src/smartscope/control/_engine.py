@@ -8,12 +8,15 @@ smartscope here, before they are yielded, never through ``frameReady``.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pymmcore_plus.mda import MDAEngine, SkipEvent
+from pymmcore_plus.metadata.schema import Position
 from useq import AcquireImage, HardwareAutofocus, MDAEvent, MDASequence
 
+from smartscope.control._planned import Planned, Released
 from smartscope.control._switch import LightSwitch
 from smartscope.core import (
     Frame,
@@ -27,15 +30,16 @@ from smartscope.core import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from pymmcore_plus.metadata import SummaryMetaV1
+    from pymmcore_plus.metadata import FrameMetaV1, SummaryMetaV1
 
     from smartscope.config import Errors
     from smartscope.control._lights import LightPlan
-    from smartscope.control._planned import Planned, Released
     from smartscope.control._schedule import Schedule
-    from smartscope.control._stream import Streamer
+    from smartscope.control._streamer import Streamer
     from smartscope.rig import Command, Rig
     from smartscope.sources import Shot, Source
+
+_AFTER_YOU_WALL_S = 0.00005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ class Hooks:
     """
 
     publish: Callable[[Frame], None]
-    intend: Callable[[Released, Mapping[str, float], float], None]
+    intend: Callable[[Released, Mapping[str, float], float, int], None]
     note: Callable[[str, Mapping[str, object]], None]
     check: Callable[[MDAEvent, Mapping[str, float]], None]
     lit: Callable[[int, int], None]
@@ -98,6 +102,7 @@ class Engine(MDAEngine):
         self._switch = LightSwitch(rig)
         self._skips_in_a_row = 0
         self._stop_burst = False
+        self._views: dict[int, View] = {}
         self.streamer: Streamer | None = None
         self.frames = 0
         self.failed = 0
@@ -130,16 +135,21 @@ class Engine(MDAEngine):
             If it cannot be had; with ``errors.hardware: skip`` a `SkipEvent`.
         """
         released = self._released()
-        first = released.steps[0].event if released.steps else event
-        powers = self._powers(first)
+        if self.streamer is not None:
+            return  # the pump sets the rig itself, each time it starts the camera
         try:
-            self.hooks.check(first, powers)
-            self._rig.actuator.settle(*self._set(first, powers))
-            if released.steps:
-                self._load(event)
+            self._prepare(released)
         except HardwareError as error:
             self._failed(released, error)
             raise SkipEvent(max(1, len(released.steps)), str(error)) from error
+
+    def _prepare(self, released: Released) -> None:
+        first = released.steps[0].event if released.steps else released.event
+        powers = self._powers(first)
+        self.hooks.check(first, powers)
+        self._rig.actuator.settle(*self._set(first, powers))
+        if released.steps:
+            self._load(released.event)
 
     def _load(self, event: MDAEvent) -> None:
         try:
@@ -155,7 +165,8 @@ class Engine(MDAEngine):
         elif isinstance(event.action, AcquireImage | None):
             yield from self._expose(released)
         elif self.streamer is not None:
-            yield from self._stream(released, self.streamer)
+            for frame, payload in self.streamer.run(event):
+                yield frame.pixels, payload, self._metadata(frame, payload)
         else:
             self.hooks.note("custom_action", {"name": str(event.action)})
 
@@ -220,6 +231,17 @@ class Engine(MDAEngine):
         """Shut the light out; for waits and pauses between events."""
         self._switch.off()
 
+    def stay_dark(self) -> None:
+        """Put no light on any more; from any thread, waits for nobody."""
+        self._switch.bar()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether no exposure may be begun any more."""
+        stream = self.streamer
+        stopped = self._schedule.stopped or (stream is not None and stream.stopping)
+        return stopped or self._switch.is_barred
+
     def _on_pause(self, paused: bool) -> None:
         self.hooks.note("pause", {"paused": paused})
         if paused:
@@ -239,9 +261,11 @@ class Engine(MDAEngine):
         powers = self._powers(event)
         if powers != planned:  # the budget has just gone dark
             self._rig.actuator.settle(*self._set_powers(powers))
-        self.hooks.intend(released, powers, exposure_ms)
+        self.hooks.intend(released, powers, exposure_ms, len(steps))
+        if self._switch.is_barred:
+            return
         self._stop_burst = False
-        exposed = _nothing if event.keep_shutter_open else self._switch.off
+        exposed = _nothing if event.keep_shutter_open else self._switch.shut
         done = 0
         try:
             self._switch.on(powers)
@@ -250,8 +274,13 @@ class Engine(MDAEngine):
                 frame = self._step_frame(shot, step, released)
                 done += 1
                 self.hooks.publish(frame)
+                # Whoever waits for this frame goes first: what follows here is for
+                # viewers and for the books.
+                time.sleep(_AFTER_YOU_WALL_S)
+                if not event.keep_shutter_open:
+                    self._switch.confirm()
                 payload = step.event if released.steps else released.event
-                meta = self.get_frame_metadata(payload, include_position=True)
+                meta = self._metadata(frame, payload)
                 signal = yield frame.pixels, payload, meta
                 self._stop_burst = signal == "cancel"
             self._skips_in_a_row = 0
@@ -275,26 +304,47 @@ class Engine(MDAEngine):
             state = replace(state, z_um=step.event.z_pos)
         return self.frame(shot, step, state, due_s=released.due_s)
 
-    def _stream(self, released: Released, streamer: Streamer) -> Iterator[Any]:
-        event = released.event
+    # ------------------------------------------------------------ for the streamer
+
+    def light_stream(self, event: MDAEvent, frames: int) -> bool:
+        """Set the rig for a stream and put the light on; False if that is forbidden.
+
+        Raises
+        ------
+        HardwareError, SafetyError
+            If the settings cannot be had, or must not.
+        """
         exposure_ms = event.exposure or self._rig.core.getExposure()
         planned = self._powers(event)
         if not self.hooks.allow_light(planned, exposure_ms, 1):
-            return
-        powers = self._powers(event)
-        self.hooks.intend(released, powers, exposure_ms)
-        try:
-            self._rig.actuator.settle(*self._set_powers(powers))
-            self._switch.on(powers)
-            for frame, payload in streamer.run(event, self._switch.off):
-                meta = self.get_frame_metadata(payload, include_position=False)
-                if (signal := (yield frame.pixels, payload, meta)) is not None:
-                    # A camera that runs cannot wait in the dark, so a pause ends it.
-                    self.hooks.note("stream_ended", {"by": str(signal)})
-                    streamer.stop()
-        finally:
-            self._switch.off()
-            self.hooks.lit(self._rig.clock.now_ns(), released.planned.position)
+            return False
+        powers = self._powers(event)  # the budget may have gone dark just now
+        self.hooks.check(event, powers)
+        self._rig.actuator.settle(*self._set(event, powers))
+        released = replace(self._released(), event=event)
+        self.hooks.intend(released, powers, exposure_ms, frames)
+        if self.is_ending:  # while we waited for the devices or the disk
+            return False
+        self._switch.on(powers)
+        return True
+
+    def take_burst(self, steps: tuple[Planned, ...]) -> Iterator[Any]:
+        """Take these frames now, hardware-timed in one go where the devices allow.
+
+        Yields what `exec_event` yields; a failure is journalled as there.
+        """
+        merged = self._merge([step.event for step in steps])
+        if merged is not None:
+            parts = [Released(steps[0], merged, steps)]
+        else:
+            parts = [Released(step, step.event) for step in steps]
+        for released in parts:
+            try:
+                self._prepare(released)
+            except HardwareError as error:
+                self._failed(released, error)
+                continue
+            yield from self._expose(released)
 
     def _shots(
         self, released: Released, exposure_ms: float, exposed: Callable[[], None]
@@ -308,7 +358,7 @@ class Engine(MDAEngine):
             len(released.steps),
             exposure_ms,
             exposed,
-            lambda: self._stop_burst or self._schedule.stopped,
+            lambda: self._stop_burst or self.is_ending,
         )
 
     def frame(
@@ -321,21 +371,13 @@ class Engine(MDAEngine):
         role: str = "",
     ) -> Frame:
         """Give a shot its identity, its state and its place in the sample."""
-        history = self._rig.history
-        changed = {
-            key
-            for a, b, values in history.segments(
-                history.keys(), shot.t_exposed_ns, shot.t_end_ns
-            )
-            for key, (v0, v1) in values.items()
-            if v0 != v1 or history.at(key, a) != history.at(key, shot.t_exposed_ns)
-        } - {"camera"}
+        changed = self._rig.history.changes(shot.t_exposed_ns, shot.t_end_ns)
         frame = Frame(
             frame_id=self.frames,
             pixels=shot.pixels,
-            view=View(planned.position, self._rig.core.getCameraDevice()),
+            view=self._view(planned.position),
             role=role or planned.role,
-            index=dict(planned.event.index),
+            index=planned.event.index,
             cause=planned.cause,
             t_exposed_ns=shot.t_exposed_ns,
             exposed_uncertainty_ns=shot.exposed_uncertainty_ns,
@@ -353,6 +395,26 @@ class Engine(MDAEngine):
         self.frames += 1
         return frame
 
+    def _metadata(self, frame: Frame, event: MDAEvent) -> FrameMetaV1:
+        """What pymmcore-plus says of a frame, from what we know: no device is asked."""
+        state, position = frame.state, Position()
+        if state.x_um is not None and state.y_um is not None:
+            position["x"], position["y"] = state.x_um, state.y_um
+        if state.z_um is not None:
+            position["z"] = state.z_um
+        group = event.channel.group if event.channel is not None else None
+        meta: dict[str, Any] = {
+            "format": "frame-dict",
+            "version": "1.0",
+            "camera_device": frame.view.camera,
+            "property_values": self._get_current_props(group) if group else (),
+            "exposure_ms": state.exposure_ms,
+            "pixel_size_um": frame.pixel_map.pixel_um,
+            "position": position,
+            "mda_event": event,
+        }
+        return cast("FrameMetaV1", meta)
+
     def _autofocus(self, released: Released, action: HardwareAutofocus) -> None:
         try:
             correction = self._execute_autofocus(action)
@@ -368,6 +430,13 @@ class Engine(MDAEngine):
         self.hooks.note("autofocus", {"dz_um": correction})
 
     # ------------------------------------------------------------------- helpers
+
+    def _view(self, position: int) -> View:
+        view = self._views.get(position)
+        if view is None:
+            camera = self._rig.core.getCameraDevice()
+            view = self._views[position] = View(position, camera)
+        return view
 
     def _released(self) -> Released:
         if self._schedule.released is None:

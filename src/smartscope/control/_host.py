@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from smartscope.core import Action, Decision, Observation, Request
+from smartscope.core import Action, Decision, Nothing, Observation, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +47,8 @@ class PolicyHost:
     ) -> None:
         self._makers = tuple(makers)
         self._policies: dict[tuple[str, View | None], Policy] = {}
+        # Whose action it was, until its outcome has come.
+        self._owners: dict[str, Policy] = {}
         self._decisions = 0
         self._observations = 0
 
@@ -63,6 +65,10 @@ class PolicyHost:
 
         A policy that raises gives a decision with `error` set and no requests.
         """
+        # Told to its owner also with the sight of a view that the owner does not see.
+        for outcome in seen.outcomes:
+            if (owner := self._owners.pop(outcome.action_id, None)) is not None:
+                owner.own_actions.arrived(outcome)
         decisions = []
         for name, positions, per, maker in self._makers:
             if positions and seen.view.position not in positions:
@@ -90,6 +96,10 @@ class PolicyHost:
             )
             for k, action in enumerate(actions)
         )
+        for request in requests:
+            if not isinstance(request.action, Nothing):
+                self._owners[request.action_id] = policy
+                policy.own_actions.asked(request)
         return Decision(
             number=number,
             observation=seen.number,

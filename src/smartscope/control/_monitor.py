@@ -112,7 +112,7 @@ class Monitor:
                 if t.detection is not None
             )
             self._state.update(marks=marks, tracks=len(marks))
-            self._sample("frame to observation", frame)
+            self._sample("frame to observation", frame.frame_id)
             for event in seen.events:
                 if event.state == "onset":
                     self._events.append(
@@ -128,7 +128,7 @@ class Monitor:
                     text = f"{type(request.action).__name__}: {request.action.reason}"
                     self._decisions.append((t_s, decision.policy, text))
 
-    def acted(self, outcome: Outcome, frame: Frame) -> None:
+    def acted(self, outcome: Outcome, frame_id: int | None) -> None:
         """Note the time from the pixels being ours to the action being done."""
         with self._lock:
             if outcome.status in ("rejected", "failed", "outbid", "expired"):
@@ -136,7 +136,7 @@ class Monitor:
                 words = f"{outcome.status}: {outcome.message}"
                 self._decisions.append((t_s, outcome.policy, words))
             if outcome.status in ("applied", "scheduled"):
-                self._sample(f"frame to {outcome.status}", frame)
+                self._sample(f"frame to {outcome.status}", frame_id)
 
     def fault(self, message: str) -> None:
         """Note something that went wrong."""
@@ -179,8 +179,8 @@ class Monitor:
                 latency_ms=latency,
             )
 
-    def _sample(self, stage: str, frame: Frame) -> None:
-        received = self._received.get(frame.frame_id)
+    def _sample(self, stage: str, frame_id: int | None) -> None:
+        received = self._received.get(frame_id) if frame_id is not None else None
         if received is not None:
             samples = self._samples.setdefault(stage, deque(maxlen=_SAMPLES))
             samples.append((time.perf_counter_ns() - received) / NS_PER_MS)

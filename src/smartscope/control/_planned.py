@@ -97,22 +97,23 @@ def read_baseline(events: Iterable[MDAEvent], fields: Fields) -> Iterator[Planne
     """Turn useq events into planned ones, lazily, with their group over c and z."""
     upcoming = iter(events)
     event = next(upcoming, None)
+    group = _group(event) if event is not None else ()
     while event is not None:
         following = next(upcoming, None)
-        group = _group(event)
+        following_group = _group(following) if following is not None else None
         yield Planned(
             event=event,
             position=fields.number(event),
             group=group,
-            last_of_group=following is None or _group(following) != group,
+            last_of_group=following_group != group,
             due_s=event.min_start_time,
         )
-        event = following
+        event, group = following, following_group or ()
 
 
 def _group(event: MDAEvent) -> tuple[str | int, ...]:
-    axes = sorted((a, i) for a, i in event.index.items() if a not in _GATHERED_AXES)
-    return ("plan", *(part for axis in axes for part in axis))
+    axes = sorted([(a, i) for a, i in event.index.items() if a not in _GATHERED_AXES])
+    return ("plan", *[part for axis in axes for part in axis])
 
 
 def plus(base: float | None, offset: float) -> float | None:

@@ -4,6 +4,7 @@ The baseline keeps its own due times and count. Reactions come in two forms: *bu
 go before everything that is due, and a *series* films a field at an interval of its
 own until it is withdrawn. When a baseline frame of the same field is taken, the
 series counts its interval from there, so that no field is lit twice for one sight.
+A group whose decision came too late can be taken once more, before all else.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from useq import AcquireImage, MDAEvent
 
+from smartscope.control._amendments import Amendments, Offset
 from smartscope.control._planned import (
     Fields,
     Planned,
@@ -25,16 +26,17 @@ from smartscope.control._planned import (
     read_baseline,
     reindexed,
 )
-from smartscope.core import NS_PER_S, Roi
+from smartscope.core import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from smartscope.config import ScheduleConfig
-    from smartscope.core import Clock
+    from smartscope.core import Clock, Roi
 
-Offset = tuple[float, float, float]
 _POLL_WALL_S = 0.02
+_MOST_REPEATS = 2
+_REPEATED = "deadline"
 
 
 @dataclass(slots=True)
@@ -70,20 +72,16 @@ class Schedule:
         self.released: Released | None = None
         self._clock = clock
         self._config = config
-        self._home = home
+        self._amend = Amendments(home)
         self._baseline = read_baseline(events, self.fields)
         self._head = next(self._baseline, None)
+        self._following: Planned | None = None
         self._start_ns = self._timer_ns = clock.now_ns()
         self._bursts: list[tuple[int, int, int, tuple[Planned, ...]]] = []
         self._series: dict[int, _Series] = {}
         self._queue: list[Planned] = []
         self._last_group: dict[int, list[Planned]] = {}
-        self._offsets: dict[int, Offset] = defaultdict(lambda: (0.0, 0.0, 0.0))
-        # Once a reaction has moved the stage or the focus, events that name no place
-        # of their own must say where they belong, or they would stay where it went.
-        self._explicit_xy = self._explicit_z = False
-        self._exposure_ms: dict[str, float] = {}
-        self._roi: Roi | Literal["full"] | None = None
+        self._repeats = 0
         self._pushed = 0
         self._after_burst = False
         self._reactions = 0
@@ -118,7 +116,7 @@ class Schedule:
                 self._queue = [
                     planned
                     for planned in self._queue
-                    if planned.position != position or planned.group[0] == "burst"
+                    if planned.position != position or planned.group[0] != "series"
                 ]
             else:
                 step = int(interval_s * NS_PER_S)
@@ -155,7 +153,7 @@ class Schedule:
         with self._lock:
             template = self._template(position, channel)
             planes: tuple[float | None, ...] = z_offsets_um or (None,)
-            self._explicit_z |= bool(z_offsets_um)
+            self._amend.explicit_z |= bool(z_offsets_um)
             points = [
                 self._step(
                     template,
@@ -180,39 +178,65 @@ class Schedule:
     def shift(self, position: int, dx_um: float, dy_um: float, dz_um: float) -> Offset:
         """Amend the offset of a field; returns the new one."""
         with self._lock:
-            self._explicit_xy |= bool(dx_um or dy_um)
-            self._explicit_z |= bool(dz_um)
-            x, y, z = self._offsets[position]
-            self._offsets[position] = (x + dx_um, y + dy_um, z + dz_um)
-            return self._offsets[position]
+            return self._amend.shift(position, dx_um, dy_um, dz_um)
 
     def offset(self, position: int) -> Offset:
         """Offset added to every planned position of a field, um."""
         with self._lock:
-            return self._offsets[position]
+            return self._amend.offset(position)
 
     def base(self, position: int) -> tuple[float | None, float | None, float | None]:
         """Planned place of a field without its offset, um; home where none is named."""
         with self._lock:
             seen = position in self._last_group
             event = self._template(position, None).event if seen else None
+            base = self._amend.base
             return (
-                self._base(0, event.x_pos if event else None),
-                self._base(1, event.y_pos if event else None),
-                self._base(2, event.z_pos if event else None),
+                base(0, event.x_pos if event else None),
+                base(1, event.y_pos if event else None),
+                base(2, event.z_pos if event else None),
             )
 
     def set_exposure(self, channel: str | None, exposure_ms: float) -> None:
         """Use this exposure from now on in `channel` (None: in every one)."""
         with self._lock:
-            if channel is None:
-                self._exposure_ms.clear()
-            self._exposure_ms[channel or "*"] = exposure_ms
+            self._amend.set_exposure(channel, exposure_ms)
 
     def set_roi(self, roi: Roi | None) -> None:
         """Read out this region from the next event on; None is the full chip."""
         with self._lock:
-            self._roi = roi or "full"
+            self._amend.roi = roi or "full"
+
+    @property
+    def roi(self) -> Roi | Literal["full"] | None:
+        """Region asked for by a reaction: a `Roi`, ``full``, or None (as planned)."""
+        return self._amend.roi
+
+    def repeat(self) -> bool:
+        """Take the planned group that was released last again, before all else.
+
+        Returns
+        -------
+        bool
+            False where nothing is repeated: in the midst of a group, after a reaction
+            or an event that takes no image, and after two repeats in a row.
+        """
+        with self._lock:
+            last = self.released.planned if self.released is not None else None
+            if last is None or not last.last_of_group:
+                return False
+            group = self._last_group.get(last.position)
+            if last.cause != _REPEATED:
+                self._repeats = 0
+                if group is None or group[-1] is not last:
+                    return False
+            if group is None or self._repeats >= _MOST_REPEATS:
+                return False
+            self._repeats += 1
+            again = self._copies(group, _REPEATED, _REPEATED)
+            self._queue = [*again, *self._queue]
+            self._postpone_series(last.position, self._clock.now_ns())
+            return True
 
     # -------------------------------------------------------------- run control
 
@@ -231,7 +255,7 @@ class Schedule:
     def only(self, event: MDAEvent) -> None:
         """Release this one event and nothing else: a whole stream."""
         with self._lock:
-            self._baseline = iter(())
+            self._baseline, self._following = iter(()), None
             self._head = Planned(event=event, role="stream")
 
     @property
@@ -243,6 +267,9 @@ class Schedule:
         return self
 
     def __next__(self) -> MDAEvent:
+        if self._following is None:
+            # Read while the decision is made, not between it and the next exposure.
+            self._following = next(self._baseline, None)
         while True:
             self.wait_decided()
             if self._stopping:
@@ -347,6 +374,10 @@ class Schedule:
     def _series_group(self, position: int, now: int) -> list[Planned]:
         series = self._series[position]
         series.next_ns = max(series.next_ns + series.interval_ns, now)
+        return self._copies(self._last_group[position], "series", series.cause)
+
+    def _copies(self, group: list[Planned], kind: str, cause: str) -> list[Planned]:
+        """The same events again, as one group of reactions."""
         self._reactions += 1
         number = self._reactions
         return [
@@ -354,12 +385,16 @@ class Schedule:
                 planned,
                 event=reindexed(planned.event, number),
                 role="reaction",
-                cause=series.cause,
-                group=("reaction", number),
+                cause=cause,
+                group=(kind, number),
                 due_s=None,
             )
-            for planned in self._last_group[position]
+            for planned in group
         ]
+
+    def _postpone_series(self, position: int, now: int) -> None:
+        if self._series and (series := self._series.get(position)):
+            series.next_ns = now + series.interval_ns
 
     def _release_head(self, now: int, head_ns: int | None) -> Released:
         planned = self._head
@@ -375,12 +410,12 @@ class Schedule:
                 self._last_group[planned.position] = [planned]
             else:
                 last.append(planned)
-        if series := self._series.get(planned.position):
-            series.next_ns = now + series.interval_ns
+        self._postpone_series(planned.position, now)
         return self._release(planned, now, head_ns)
 
     def _advance_head(self) -> None:
-        self._head = next(self._baseline, None)
+        self._head = self._following or next(self._baseline, None)
+        self._following = None
 
     def _drop_superseded(self, now: int) -> None:
         if self._config.late != "supersede":
@@ -404,7 +439,7 @@ class Schedule:
     ) -> Released:
         """Release a burst as one hardware-timed sequence, or else frame by frame."""
         if len(points) > 1:
-            steps = tuple(replace(p, event=self._amended(p)) for p in points)
+            steps = tuple(replace(p, event=self._amend.apply(p)) for p in points)
             merged = self.merge([step.event for step in steps])
             if merged is not None:
                 return self._released(steps[0], merged, now, due_ns, steps)
@@ -412,7 +447,7 @@ class Schedule:
         return self._release(points[0], now, due_ns)
 
     def _release(self, planned: Planned, now: int, due_ns: int | None) -> Released:
-        return self._released(planned, self._amended(planned), now, due_ns, ())
+        return self._released(planned, self._amend.apply(planned), now, due_ns, ())
 
     def _released(
         self,
@@ -431,33 +466,7 @@ class Schedule:
             max(0.0, (now - due) / NS_PER_S),
         )
 
-    # ------------------------------------------------------------------ amending
-
-    def _amended(self, planned: Planned) -> MDAEvent:
-        event, offset = planned.event, self._offsets[planned.position]
-        update: dict[str, Any] = {"min_start_time": None}
-        if self._explicit_xy:
-            update["x_pos"] = plus(self._base(0, event.x_pos), offset[0])
-            update["y_pos"] = plus(self._base(1, event.y_pos), offset[1])
-        if self._explicit_z:
-            update["z_pos"] = plus(self._base(2, event.z_pos), offset[2])
-        channel = event.channel.config if event.channel else "*"
-        exposure = self._exposure_ms.get(channel, self._exposure_ms.get("*"))
-        if exposure is not None and not planned.own_exposure:
-            update["exposure"] = exposure
-        update["metadata"] = {
-            **event.metadata,
-            "smartscope": {"role": planned.role, "cause": planned.cause},
-        }
-        return event.model_copy(update=update)
-
-    @property
-    def roi(self) -> Roi | Literal["full"] | None:
-        """Region asked for by a reaction: a `Roi`, ``full``, or None (as planned)."""
-        return self._roi
-
-    def _base(self, axis: int, planned: float | None) -> float | None:
-        return self._home[axis] if planned is None else planned
+    # ------------------------------------------------------------------ reactions
 
     def _template(self, position: int, channel: str | None) -> Planned:
         """Planned event a burst is modelled on: this channel, the middle plane."""
@@ -489,7 +498,7 @@ class Schedule:
         if wanted["exposure"] is not None:
             update["exposure"] = wanted["exposure"]
         if wanted["dz_um"] is not None:
-            update["z_pos"] = plus(self._base(2, event.z_pos), wanted["dz_um"])
+            update["z_pos"] = plus(self._amend.base(2, event.z_pos), wanted["dz_um"])
         return replace(
             template,
             event=event.model_copy(update=update),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from smartscope.rig import Rig
+    from smartscope.rig import Command, Rig
 
 
 class LightSwitch:
@@ -26,28 +26,49 @@ class LightSwitch:
         ]
         self._lock = threading.Lock()
         self._is_on = False
+        self.is_barred = False
+        self._told_off: list[Command] = []
 
     def beforehand(self, powers: Mapping[str, float]) -> dict[str, float]:
         """Powers that may be set while the light is still off, percent of range."""
         return {n: 0.0 if n in self._bare else p for n, p in powers.items()}
 
+    def bar(self) -> None:
+        """Let no light through any more, whoever asks; waits for nobody."""
+        self.is_barred = True
+
     def on(self, powers: Mapping[str, float]) -> None:
         """Let the light through; raises `HardwareError` if it cannot be had."""
         with self._lock:
+            if self.is_barred:
+                return
             self._is_on = True
             actuator = self._rig.actuator
             commands = [actuator.set_power(n, powers.get(n, 0.0)) for n in self._bare]
             if self._has_shutter:
                 commands.append(actuator.set_shutter(True))
             actuator.settle(*commands)
+        if self.is_barred:  # meanwhile, and the safe state may have come before us
+            self.off()
 
     def off(self) -> None:
-        """Shut the light out; does nothing if it is off already."""
+        """Shut the light out and see that it is; nothing to do if it is off already."""
+        self.shut()
+        self.confirm()
+
+    def shut(self) -> None:
+        """Tell the light to go off; `confirm` must follow."""
         with self._lock:
             if not self._is_on:
                 return
             actuator = self._rig.actuator
             commands = [actuator.set_shutter(False)] if self._has_shutter else []
             commands += [actuator.set_power(n, 0.0) for n in self._bare]
-            actuator.settle(*commands)
+            self._told_off = commands
             self._is_on = False
+
+    def confirm(self) -> None:
+        """Wait until the light is off; raises `HardwareError` if it stays on."""
+        with self._lock:
+            commands, self._told_off = self._told_off, []
+            self._rig.actuator.settle(*commands)

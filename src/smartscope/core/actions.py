@@ -58,6 +58,19 @@ class Mark(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keep(Action):
+    """Keep the frames around this moment, where not all are kept anyway.
+
+    With ``record: {keep: asked}`` the frames of a stream pass through a ring in
+    memory; this writes those of the last `before_s` to disk, and all that arrive
+    within `after_s`. Asks may overlap; no frame is written twice.
+    """
+
+    before_s: float
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetInterval(Action):
     """Film this view every `interval_s` from now on; None returns to the baseline.
 
@@ -239,6 +252,7 @@ class Stop(Action):
 ACTION_KINDS: tuple[type[Action], ...] = (
     Nothing,
     Mark,
+    Keep,
     SetInterval,
     Acquire,
     ShiftPosition,

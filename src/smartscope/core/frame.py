@@ -44,11 +44,13 @@ class HardwareState:
     epoch: int = 0
     """Highest n such that commands 1..n had all settled before the exposure began."""
     settled_later: tuple[int, ...] = ()
-    """Commands above `epoch` that had settled too."""
+    """Commands above `epoch` that had settled too; of the newest 256, not of older."""
     pending: tuple[int, ...] = ()
-    """Commands above `epoch` that were still under way."""
-    age_s: Mapping[str, float] = field(default_factory=dict)
-    """Seconds since each value was last confirmed by the device."""
+    """Commands above `epoch` that were still under way; of the newest 256."""
+    confirmed_ns: Mapping[str, int] = field(default_factory=dict)
+    """When each device last confirmed its value, run clock; renewed when a new value is
+    confirmed, else about once a second. ``frame.t_exposed_ns - confirmed_ns[name]`` is
+    its age, below 0 where the confirmation came after the exposure."""
     external: tuple[str, ...] = ()
     """Resources changed by somebody else (joystick, knob) since the last frame."""
 

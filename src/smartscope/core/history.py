@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_NOTHING: frozenset[str] = frozenset()
+_CAMERA = "camera"
+
+
 @dataclass(slots=True)
 class _Trace:
     t_ns: list[int] = field(default_factory=list)
@@ -28,12 +32,17 @@ class _Trace:
 
 
 class DeviceHistory:
-    """Time-stamped values of everything that shapes an exposure. Thread-safe."""
+    """Time-stamped values of everything that shapes an exposure. Thread-safe.
+
+    It grows by two points a change; call `forget_before` now and then.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._traces: dict[str, _Trace] = {}
         self._patterns: list[tuple[int, Any]] = []
+        # No trace but the camera's has a point after this.
+        self._newest_ns: int | None = None
 
     def keys(self) -> tuple[str, ...]:
         """Names of all traces written so far."""
@@ -43,7 +52,7 @@ class DeviceHistory:
     def set(self, key: str, t_ns: int, value: float) -> None:
         """Record that `key` jumped to `value` at `t_ns`."""
         with self._lock:
-            trace = self._traces.setdefault(key, _Trace())
+            trace = self._trace(key)
             self._cut_after(trace, t_ns)
             if trace.value:
                 last = self._at(trace, t_ns)
@@ -51,6 +60,7 @@ class DeviceHistory:
                     return
                 self._append(trace, t_ns, last)
             self._append(trace, t_ns, float(value))
+            self._note_time(key, t_ns)
 
     def ramp(self, key: str, t0_ns: int, t1_ns: int, value: float) -> None:
         """Record that `key` moves evenly from its value at `t0_ns` to `value`.
@@ -58,11 +68,14 @@ class DeviceHistory:
         A change still under way at `t0_ns` is cut off there.
         """
         with self._lock:
-            trace = self._traces.setdefault(key, _Trace())
+            trace = self._trace(key)
             self._cut_after(trace, t0_ns)
             start = self._at(trace, t0_ns) if trace.value else float(value)
+            if trace.value and start == value:
+                return
             self._append(trace, t0_ns, start)
             self._append(trace, max(t0_ns, t1_ns), float(value))
+            self._note_time(key, max(t0_ns, t1_ns))
 
     def set_pattern(self, t_ns: int, pattern: Any) -> None:
         """Record the SLM image shown since `t_ns` (``(y, x)`` array or None)."""
@@ -72,18 +85,33 @@ class DeviceHistory:
     def pattern_at(self, t_ns: int) -> Any:
         """SLM image shown at `t_ns`, or None."""
         with self._lock:
-            shown = None
-            for since, pattern in self._patterns:
-                if since > t_ns:
-                    break
-                shown = pattern
-            return shown
+            after = bisect_right(self._patterns, t_ns, key=_since)
+            return self._patterns[after - 1][1] if after else None
 
     def at(self, key: str, t_ns: int, default: float = 0.0) -> float:
         """Value of `key` at `t_ns`; `default` if it was never written."""
         with self._lock:
             trace = self._traces.get(key)
             return self._at(trace, t_ns) if trace and trace.value else default
+
+    def changes(self, t0_ns: int, t1_ns: int) -> frozenset[str]:
+        """Keys whose value is not the same all through ``[t0_ns, t1_ns)``.
+
+        A jump at `t0_ns` holds from the start and a jump at `t1_ns` comes after the
+        end, so neither counts; ``camera`` is left out. Costs next to nothing where
+        nothing has changed since `t0_ns`.
+        """
+        newest = self._newest_ns
+        if newest is None or newest <= t0_ns or t1_ns <= t0_ns:
+            return _NOTHING
+        with self._lock:
+            return frozenset(
+                key
+                for key, trace in self._traces.items()
+                if trace.t_ns[-1] > t0_ns
+                and key != _CAMERA
+                and self._changes(trace, t0_ns, t1_ns)
+            )
 
     def segments(
         self, keys: tuple[str, ...], t0_ns: int, t1_ns: int
@@ -117,12 +145,43 @@ class DeviceHistory:
                 keep = bisect_right(trace.t_ns, t_ns) - 1
                 if keep > 0:
                     del trace.t_ns[:keep], trace.value[:keep]
-            while len(self._patterns) > 1 and self._patterns[1][0] <= t_ns:
-                self._patterns.pop(0)
+            keep = bisect_right(self._patterns, t_ns, key=_since) - 1
+            if keep > 0:
+                del self._patterns[:keep]
+
+    def _trace(self, key: str) -> _Trace:
+        trace = self._traces.get(key)
+        if trace is None:
+            trace = self._traces[key] = _Trace()
+        return trace
+
+    def _note_time(self, key: str, t_ns: int) -> None:
+        if key != _CAMERA and (self._newest_ns is None or self._newest_ns < t_ns):
+            self._newest_ns = t_ns
 
     def _append(self, trace: _Trace, t_ns: int, value: float) -> None:
+        if trace.t_ns and trace.t_ns[-1] == t_ns and trace.value[-1] == value:
+            return
         trace.t_ns.append(t_ns)
         trace.value.append(value)
+
+    def _changes(self, trace: _Trace, t0_ns: int, t1_ns: int) -> bool:
+        """Whether the value differs from that at `t0_ns` anywhere before `t1_ns`."""
+        times, values = trace.t_ns, trace.value
+        start = self._at(trace, t0_ns)
+        i = bisect_right(times, t0_ns)
+        while i < len(times):
+            # Arriving at the first point of this time, straight from the last one...
+            if values[i] != start:
+                return True
+            t_ns = times[i]
+            if t_ns >= t1_ns:
+                return False
+            # ...and leaving from its last point, if it jumps there.
+            i = bisect_right(times, t_ns, i)
+            if values[i - 1] != start:
+                return True
+        return False
 
     def _cut_after(self, trace: _Trace, t_ns: int) -> None:
         if trace.t_ns and trace.t_ns[-1] > t_ns:
@@ -154,3 +213,7 @@ class DeviceHistory:
         if j < len(trace.t_ns) and trace.t_ns[j] == b:
             return start, trace.value[j]
         return start, self._at(trace, b)
+
+
+def _since(shown: tuple[int, Any]) -> int:
+    return shown[0]

@@ -25,6 +25,7 @@ from smartscope.policies._make import (
     make_policies,
     make_policy,
 )
+from smartscope.policies._own_actions import OwnActions
 from smartscope.policies._policy import NEEDS, Policy, PolicyContext
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Cooldown",
     "Debounce",
     "Hysteresis",
+    "OwnActions",
     "ParameterInfo",
     "Policy",
     "PolicyContext",

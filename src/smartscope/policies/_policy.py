@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from smartscope.policies._own_actions import OwnActions
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -48,6 +50,9 @@ class PolicyContext:
         Side of one image pixel in the sample; None is not calibrated.
     roles : frozenset of str
         What the rig gives: ``stage``, ``affine``, ``focus``, ``light``, ``slm``.
+    effect_after_frames : mapping of parameter to int
+        Frames that begin after a change has settled and still show the old value, 0
+        where none is named; parameters as in the rig file's ``capabilities``.
     """
 
     name: str = ""
@@ -58,6 +63,7 @@ class PolicyContext:
     interval_s: float | None = None
     pixel_um: float | None = None
     roles: frozenset[str] = frozenset()
+    effect_after_frames: Mapping[str, int] = field(default_factory=dict)
 
     def rng(self) -> np.random.Generator:
         """Return a random generator of this instance's own, the same in every replay.
@@ -118,11 +124,29 @@ class Policy(BaseModel):
     requires: ClassVar[tuple[str, ...]] = ()
 
     _context: PolicyContext = PrivateAttr(default_factory=PolicyContext)
+    _own_actions: OwnActions = PrivateAttr(default_factory=OwnActions)
 
     @property
     def context(self) -> PolicyContext:
         """What was given to `start`."""
         return self._context
+
+    @property
+    def own_actions(self) -> OwnActions:
+        """What this instance has asked for; kept by the host of the policies."""
+        return self._own_actions
+
+    def fresh(self, seen: Observation) -> bool:
+        """Whether `seen` shows what the last actions of this instance did.
+
+        False while the outcome of one has not come, for frames that were exposed
+        before the hardware had settled, and for as many frames after that as the rig
+        file says a change needs to show (``camera.effect_after_frames``). A policy
+        that begins with ``if not self.fresh(seen): return`` never reacts twice to the
+        same sight. What was refused, outbid or failed delays nothing; what was put on
+        a schedule shows in all frames exposed after that.
+        """
+        return self._own_actions.fresh(seen)
 
     def start(self, context: PolicyContext) -> None:
         """Take the context, once, before the first observation.
@@ -135,6 +159,7 @@ class Policy(BaseModel):
             If a parameter does not fit the rig or the plan.
         """
         self._context = context
+        self._own_actions = OwnActions(context.effect_after_frames)
 
     @abstractmethod
     def react(self, seen: Observation) -> Iterable[Action]:

@@ -13,6 +13,11 @@ are ``{"n": 0, "kind": ..., "t_ns": ..., ...}``. `RunWriter` writes these kinds:
 ``labels``       ``frame_ids``, ``array``, ``at``: where a label image lies
 ``decision``     ``decision``: an encoded `core.Decision`
 ``outcome``      ``outcome``: an encoded `core.Outcome`
+``kept``         a policy asked for frames (``record.keep: asked``): ``action_id``,
+                 ``frames`` that were in memory, ``from_s`` and ``to_s`` (run clock, as
+                 ``t_ns``), ``missing_s`` of which the frames were gone
+``placed``       ``frame_id``, ``array``, ``at``: where a frame went that was asked for;
+                 its ``frame`` entry, told before, has no array
 ``fault``        ``where``, ``message``, and ``lost_frames`` if pixels were lost
 ``end``          how it ended; always the last line, absent after a crash
 ===============  ==================================================================
@@ -22,6 +27,7 @@ Any further kind is written through `RunWriter.note`; the core types in it are e
 
 from smartscope.record._export import export_ome_tiff
 from smartscope.record._folder import FrameRecord, Images, RunFolder
+from smartscope.record._intake import RecordCounts
 from smartscope.record._journal import Journal, read_journal
 from smartscope.record._layout import (
     ImageLayout,
@@ -32,6 +38,7 @@ from smartscope.record._layout import (
 from smartscope.record._recording import RecordingReader, open_recording
 from smartscope.record._report import write_report
 from smartscope.record._tables import rebuild_tables
+from smartscope.record._trace import write_trace
 from smartscope.record._writer import RunWriter
 
 __all__ = [
@@ -39,6 +46,7 @@ __all__ = [
     "ImageLayout",
     "Images",
     "Journal",
+    "RecordCounts",
     "RecordingReader",
     "RunFolder",
     "RunWriter",
@@ -50,4 +58,5 @@ __all__ = [
     "read_journal",
     "rebuild_tables",
     "write_report",
+    "write_trace",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,10 @@ class FrameRecord:
         self.shape: tuple[int, ...] = tuple(entry["shape"])
         self.role: str = entry["role"]
         self.cause: str = entry["cause"]
+
+    def move(self, array: str, at: Iterable[int]) -> None:
+        """Say where its pixels went later than the frame was told of."""
+        self.array, self.at = array, tuple(at)
 
     @property
     def index(self) -> Mapping[str, int]:
@@ -235,7 +239,16 @@ class RunFolder:
     @cached_property
     def frames(self) -> list[FrameRecord]:
         """All frames in the order of the journal."""
-        return [FrameRecord(entry) for entry in self.entries("frame")]
+        found: list[FrameRecord] = []
+        unplaced: dict[int, FrameRecord] = {}
+        for entry in self.entries():
+            if entry["kind"] == "frame":
+                found.append(FrameRecord(entry))
+                if entry["array"] is None:
+                    unplaced[entry["frame_id"]] = found[-1]
+            elif entry["kind"] == "placed" and entry["frame_id"] in unplaced:
+                unplaced.pop(entry["frame_id"]).move(entry["array"], entry["at"])
+        return found
 
     @cached_property
     def images(self) -> Mapping[str, Any]:
@@ -279,7 +292,8 @@ class RunFolder:
             raise RecordError(f"{self.path} has no frame {frame_id}")
         if frame.array is None:
             raise RecordError(
-                f"the pixels of frame {frame_id} were not kept (record.images: false)"
+                f"the pixels of frame {frame_id} were not kept (record.images: false, "
+                "or record.keep: asked and nobody asked for them)"
             )
         if not self.has_image(frame_id):
             raise RecordError(

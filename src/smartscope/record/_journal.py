@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import threading
 import time
 from collections import deque
@@ -12,6 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from smartscope.core import RecordError, encode
+from smartscope.core.codec import dump
+from smartscope.record._disk import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _RESERVED = frozenset(("n", "kind", "t_ns"))
 _MAX_WAITING = 20_000
-_BATCH = 256
+# Few, so that the interpreter is let go often: a camera thread may be waiting for it.
+_BATCH = 16
 _POLL_S = 0.02
 _PATIENCE_S = 30.0
 
@@ -69,8 +70,27 @@ class Journal:
         )
         self._thread.start()
 
+    @property
+    def written(self) -> int:
+        """How many entries were handed to the operating system so far.
+
+        Raises
+        ------
+        RecordError
+            If the disk failed.
+        """
+        if self._failure is not None:
+            raise RecordError(self._failure)
+        return self._written
+
     def write(
-        self, kind: str, data: Mapping[str, Any], *, t_ns: int, flush: bool = False
+        self,
+        kind: str,
+        data: Mapping[str, Any],
+        *,
+        t_ns: int,
+        flush: bool = False,
+        wait: bool = True,
     ) -> int:
         """Queue one entry; callable from any thread, takes microseconds.
 
@@ -79,12 +99,16 @@ class Journal:
         kind : str
             What happened, for example ``intent``; any word.
         data : mapping
-            Plain values and core types; `encode` is applied later, on the journal's
-            thread, so nothing in it may change afterwards.
+            Plain values and core types; `dump` is applied later, on the journal's
+            thread, so nothing in it may change afterwards, and it should hold no
+            pixels.
         t_ns : int
             Run-clock time of the entry.
         flush : bool
             Return only when the line was handed to the operating system.
+        wait : bool
+            Wait for room if 20 000 entries wait for the disk already. A camera thread
+            cannot; it is not told either of an entry of others that was no JSON.
 
         Returns
         -------
@@ -96,19 +120,19 @@ class Journal:
         ValueError
             If `data` uses one of the keys ``n``, ``kind`` and ``t_ns``.
         RecordError
-            If this or an earlier entry could not be written.
+            If this or an earlier entry could not be written, or there is no room.
         """
-        if not _RESERVED.isdisjoint(data):
+        if not data.keys().isdisjoint(_RESERVED):
             raise ValueError(
                 f"journal data may not use the keys {sorted(_RESERVED & set(data))}: "
                 f"put the object under a key of its own, {{'{kind}': ...}}"
             )
         with self._work:
-            self._raise_failure()
+            self._raise_failure(blame=wait)
             if self._closing:
                 raise RecordError(f"the journal {self.path} is closed already")
             if len(self._waiting) >= _MAX_WAITING:
-                self._wait_for_room()
+                self._make_room(wait)
             number = self._next
             self._next += 1
             # The mapping is copied here: a caller may go on using its own.
@@ -116,6 +140,17 @@ class Journal:
         if flush:
             self.check()
         return number
+
+    def wait_for_room(self) -> None:
+        """Return when an entry can be queued.
+
+        Raises
+        ------
+        RecordError
+            If that takes 30 s, or the disk failed.
+        """
+        with self._work:
+            self._make_room(wait=True)
 
     def flush(self) -> None:
         """Return when every entry told so far was handed to the operating system.
@@ -167,21 +202,26 @@ class Journal:
         with self._work:
             self._raise_failure()
 
-    def _raise_failure(self) -> None:
+    def _raise_failure(self, *, blame: bool = True) -> None:
         if self._failure is not None:
             raise RecordError(self._failure)
-        if self._refused is not None:
+        if blame and self._refused is not None:
             # Told once: the file itself is sound, so the end can still be written.
             refused, self._refused = self._refused, None
             raise RecordError(refused)
 
-    def _wait_for_room(self) -> None:
+    def _make_room(self, wait: bool) -> None:
         self._work.notify()
         end = time.monotonic() + _PATIENCE_S
         while len(self._waiting) >= _MAX_WAITING and self._failure is None:
+            if not wait:
+                raise RecordError(
+                    f"the disk of {self.path} does not keep up: {_MAX_WAITING} journal "
+                    "entries wait for it; use a faster disk, or react less often"
+                )
             if not self._done.wait(max(0.0, end - time.monotonic())):
                 self._failure = self._sentence("the disk does not keep up")
-        self._raise_failure()
+        self._raise_failure(blame=False)
 
     def _run(self) -> None:
         # The thread looks every 20 ms by itself: an ordinary write then costs its
@@ -202,7 +242,7 @@ class Journal:
 
     def _append(self, batch: list[_Entry]) -> bool:
         try:
-            _write_all(self._file, b"".join([self._line(entry) for entry in batch]))
+            write_all(self._file, b"".join([self._line(entry) for entry in batch]))
         except OSError as error:
             with self._work:
                 self._failure = self._sentence(_why(error))
@@ -216,9 +256,8 @@ class Journal:
 
     def _line(self, entry: _Entry) -> bytes:
         number, kind, t_ns, data = entry
-        head = {"n": number, "kind": kind, "t_ns": t_ns}
         try:
-            return _dump(head | encode(data))
+            return _text(number, kind, t_ns, data)
         except (TypeError, ValueError) as error:
             problem = (
                 f"a '{kind}' entry could not be written: {error} in {_bad(data, kind)}"
@@ -227,9 +266,8 @@ class Journal:
                 self._refused = (
                     f"{problem}; correct the stage or policy that made this value"
                 )
-            return _dump(
-                head | {"kind": "fault", "message": problem, "where": "record"}
-            )
+            fault = {"message": problem, "where": "record"}
+            return _text(number, "fault", t_ns, fault)
 
     def _sentence(self, reason: str) -> str:
         return (
@@ -280,19 +318,10 @@ def _open_new(path: Path) -> FileIO:
     return path.open("xb", buffering=0)
 
 
-def _write_all(file: FileIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        # A nearly full disk takes a part and says so by the count alone.
-        written = file.write(view)
-        if not written:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        view = view[written:]
-
-
-def _dump(line: Mapping[str, Any]) -> bytes:
-    text = json.dumps(line, allow_nan=False, separators=(",", ":"))
-    return text.encode("ascii") + b"\n"
+def _text(number: int, kind: str, t_ns: int, data: Mapping[str, Any]) -> bytes:
+    head = f'{{"n":{number},"kind":{dump(kind)},"t_ns":{t_ns}'
+    body = f",{dump(data)[1:]}" if data else "}"
+    return f"{head}{body}\n".encode("ascii")
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from smartscope.core import RecordError
+from smartscope.record._disk import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 LEVEL = "0"
 LABELS = "labels"
@@ -125,6 +129,28 @@ def open_array(folder: Path) -> Any:
 def chunk_file(folder: Path, at: Sequence[int]) -> Path:
     """File that holds the plane at index `at` of the array in `folder`."""
     return folder.joinpath("c", *map(str, at), "0", "0")
+
+
+def write_plane(folder: Path, at: Sequence[int], pixels: NDArray[np.generic]) -> None:
+    """Write one uncompressed plane of the array in `folder`, as tensorstore would.
+
+    Straight from the caller's memory and in one system call, where tensorstore copies
+    twice; pixels are half of what a fast stream costs.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written whole; nothing is at its place then.
+    """
+    little = pixels.dtype.newbyteorder("<")
+    view = np.ascontiguousarray(pixels, dtype=little).data.cast("B")
+    target = chunk_file(folder, at)
+    unfinished = target.with_name("part")
+    os.makedirs(target.parent, exist_ok=True)
+    with open(unfinished, "wb", buffering=0) as file:
+        write_all(file, view)
+    # A reader, or a crash, never sees half a plane.
+    os.replace(unfinished, target)
 
 
 def read_attributes(folder: Path) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from smartscope.core.geometry import UNCALIBRATED
 from smartscope.record._layout import slug
 from smartscope.record._ngff import ArraySpec, image_folder
-from smartscope.record._recorder import Store
+from smartscope.record._store import Hands, Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,13 +28,16 @@ _FIRST_LENGTH = 64
 _Key = tuple[str, tuple[int, int], str]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Place:
-    """One plane of one image: `name` is what the journal calls it."""
+class Place(NamedTuple):
+    """One plane of one image: `name` is what the journal calls it.
+
+    `taken` says which places of a planned image are used; None is a growing one.
+    """
 
     name: str
     store: Store
     at: tuple[int, ...]
+    taken: NDArray[np.bool_] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,14 +57,19 @@ class Places:
         Run folder.
     compression : str
         ``none`` or ``zstd``.
+    hands : Hands
+        Who writes uncompressed planes.
     """
 
-    def __init__(self, run: Path, compression: str) -> None:
+    def __init__(self, run: Path, compression: str, hands: Hands) -> None:
+        self._hands = hands
         self._run = run
         self._compression = compression
         self._stores: dict[str, Store] = {}
         self._planned: dict[int, list[_Planned]] = {}
         self._growing: dict[_Key, str] = {}
+        # The same, by what a frame has at hand.
+        self._known: dict[Any, tuple[str, Store]] = {}
         self._next: dict[str, int] = {}
         self._labels: dict[str, Store] = {}
         self._recent: OrderedDict[int, Place] = OrderedDict()
@@ -125,23 +133,40 @@ class Places:
         name = self._growing[key]
         return name, self._stores[name]
 
-    def take(self, frame: Frame, array: str | None) -> Place:
-        """Give `frame` a place of its own, and remember it for its labels."""
+    def find(self, frame: Frame, array: str | None) -> Place:
+        """Place for `frame`: the same one until somebody occupies it."""
         place = self._in_plan(frame) if array is None else None
-        if place is None:
-            known = frame.pixel_map != UNCALIBRATED
-            name, store = self.grow(
+        if place is not None:
+            return place
+        pixels = frame.pixels
+        key = (array, frame.role, frame.view.camera, pixels.shape, pixels.dtype)
+        known = self._known.get(key)
+        if known is None:
+            calibrated = frame.pixel_map != UNCALIBRATED
+            known = self._known[key] = self.grow(
                 array or f"{frame.role}-{frame.view.camera}",
                 frame.shape,
-                frame.pixels.dtype.name,
-                pixel_um=frame.pixel_map.pixel_um if known else None,
+                pixels.dtype.name,
+                pixel_um=frame.pixel_map.pixel_um if calibrated else None,
             )
-            place = Place(name, store, (self._next[name],))
-            self._next[name] += 1
-        self._recent[frame.frame_id] = place
+        name, store = known
+        return Place(name, store, (self._next[name],))
+
+    def occupy(self, place: Place, frame_id: int | None = None) -> None:
+        """Take a place that was found; `frame_id` is remembered for its labels."""
+        if place.taken is None:
+            self._next[place.name] += 1
+        else:
+            place.taken[place.at] = True
+        if frame_id is None:
+            return
+        self._recent[frame_id] = place
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
-        return place
+
+    def knows(self, frame_id: int) -> bool:
+        """Whether labels of this frame have a place."""
+        return frame_id in self._recent
 
     def take_labels(self, frame_id: int, shape_yx: tuple[int, int]) -> Place | None:
         """Place of the labels of a frame; None if that was too long ago."""
@@ -160,7 +185,11 @@ class Places:
                 channels=(),
             )
             self._labels[image.name] = Store(
-                image.store.image_folder, spec, labels=True, growing=image.store.growing
+                image.store.image_folder,
+                spec,
+                self._hands,
+                labels=True,
+                growing=image.store.growing,
             )
         at = tuple(image.at[i] for i in lead)
         return Place(image.name, self._labels[image.name], at)
@@ -184,13 +213,14 @@ class Places:
             at = planned.layout.place(frame)
             # A place is used once: a frame taken again is one more frame.
             if at is not None and not planned.taken[at]:
-                planned.taken[at] = True
-                return Place(planned.name, planned.store, at)
+                return Place(planned.name, planned.store, at, planned.taken)
         return None
 
     def _add(self, name: str, spec: ArraySpec, *, growing: bool) -> Store:
         folder = image_folder(self._run, name)
-        self._stores[name] = Store(folder, spec, labels=False, growing=growing)
+        self._stores[name] = Store(
+            folder, spec, self._hands, labels=False, growing=growing
+        )
         return self._stores[name]
 
     def _free_name(self, wanted: str) -> str:

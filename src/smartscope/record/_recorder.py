@@ -11,107 +11,61 @@ from typing import TYPE_CHECKING, Any
 
 from smartscope.core import RecordError
 from smartscope.record import _layout
-from smartscope.record._ngff import (
-    LABELS,
-    OBJECTS,
-    ArraySpec,
-    create_image,
-    create_labels,
-    resize,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from smartscope.config import RecordConfig
+    from smartscope.core import Frame
     from smartscope.record._journal import Journal
+    from smartscope.record._store import Hands, Store
 
 _MB = 1_000_000
-_FIRST_BLOCK = 64
-_LARGEST_BLOCK = 1024
 _MAX_UNDER_WAY = 16
+_BATCH = 64
+_POLL_S = 0.01
 _DISK_CHECK_S = 1.0
 _PATIENCE_S = 120.0
 
 
-class Store:
-    """One array on disk; all methods but `open` run on the recorder thread.
+@dataclass(slots=True, eq=False)
+class Job:
+    """One plane on its way to the disk.
 
-    Parameters
+    Attributes
     ----------
-    image_folder : Path
-        ``images/NAME.ome.zarr``.
-    spec : ArraySpec
-    labels : bool
-        The array is the label image under `image_folder`.
-    growing : bool
-        The first axis is extended in blocks and trimmed by `finish`.
+    frame_id : int
+    pixels : ndarray (y, x)
+    store, at
+        Where it goes; None until it is placed.
+    line : int
+        Number of the journal entry that says so; -1 until it is placed.
+    frame : Frame or None
+        What the recorder thread has to place; `array` as for `RunWriter.frame`.
+    queued_s : float
+        When the recorder got it, monotonic.
     """
 
-    def __init__(
-        self, image_folder: Path, spec: ArraySpec, *, labels: bool, growing: bool
-    ) -> None:
-        self.image_folder = image_folder
-        self.spec = spec
-        self.labels = labels
-        self.growing = growing
-        self.used = 0
-        self._length = spec.shape[0]
-        self._array: Any = None
-        self._lock = threading.Lock()
-
-    def open(self) -> None:
-        """Create it on disk unless that was done."""
-        with self._lock:
-            if self._array is None:
-                create = create_labels if self.labels else create_image
-                self._array = create(self.image_folder, self.spec)
-
-    def write(self, at: tuple[int, ...], pixels: NDArray[np.generic]) -> Any:
-        """Start writing one plane; return tensorstore's future."""
-        self.open()
-        if self.growing:
-            self.used = max(self.used, at[0] + 1)
-            if at[0] >= self._length:
-                block = min(max(self._length, _FIRST_BLOCK), _LARGEST_BLOCK)
-                self._resize(max(at[0] + 1, self._length + block))
-        return self._array[at].write(pixels)
-
-    def finish(self, length: int | None = None) -> None:
-        """Trim a growing array to `length`, or to what was used."""
-        if self.growing and self._array is not None:
-            self._resize(self.used if length is None else length)
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the array's group."""
-        here = self.image_folder
-        return here / LABELS / OBJECTS if self.labels else here
-
-    def _resize(self, length: int) -> None:
-        if length != self._length:
-            self._array = resize(self._array, length)
-            self._length = length
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    store: Store
-    at: tuple[int, ...]
-    pixels: NDArray[np.generic]
     frame_id: int
-    queued_s: float
+    pixels: NDArray[np.generic]
+    store: Store | None = None
+    at: tuple[int, ...] = ()
+    line: int = -1
+    frame: Frame | None = None
+    array: str | None = None
+    queued_s: float = 0.0
 
 
 class Recorder:
     """Writes planes in the order they were put, on a thread of its own.
 
     A journal line always reaches the operating system before its pixels do, so that
-    no pixels exist that the journal does not explain.
+    no pixels exist that the journal does not explain. While frames keep coming its
+    thread looks for them by itself: a caller pays for no thread switch.
 
     Parameters
     ----------
@@ -122,6 +76,10 @@ class Recorder:
         ``max_backlog_s``, ``max_backlog_mb`` and ``min_free_mb`` apply.
     now_ns : callable
         Run clock, for the fault line of a failure.
+    place : callable
+        Gives a job that has none its place; called on the recorder thread.
+    hands : Hands
+        Ended with the recorder.
     """
 
     def __init__(
@@ -130,7 +88,11 @@ class Recorder:
         folder: Path,
         config: RecordConfig,
         now_ns: Callable[[], int],
+        place: Callable[[Job], None],
+        hands: Hands,
     ) -> None:
+        self._place = place
+        self._hands = hands
         self._now_ns = now_ns
         self._finish: Callable[[], None] = _nothing
         self._journal = journal
@@ -139,10 +101,11 @@ class Recorder:
         lock = threading.Lock()
         self._work = threading.Condition(lock)
         self._done = threading.Condition(lock)
-        self._queued: deque[_Job] = deque()
-        self._unsafe: deque[_Job] = deque()
+        self._queued: deque[Job] = deque()
+        self._unsafe: deque[Job] = deque()
         self._bytes = 0
         self._closing = False
+        self._asleep = False
         self._checked_s = float("-inf")
         self._failure: str | None = None
         self.lost: tuple[int, ...] = ()
@@ -164,42 +127,41 @@ class Recorder:
         RecordError
             If they do not fit within `wait_s`, or an earlier write failed.
         """
-        end = time.monotonic() + wait_s
         with self._work:
-            while True:
+            self._raise_failure()
+            full = self._full(n_bytes)
+            end = time.monotonic() + wait_s if full else 0.0
+            while full:
+                # The oldest grows older while we wait, so only its leaving counts.
+                if not wait_s or not self._done.wait(max(0.0, end - time.monotonic())):
+                    raise RecordError(
+                        f"the disk of {self._folder} does not keep up: {full}; acquire "
+                        "slower or smaller, use a faster disk, or raise the limit in "
+                        "the experiment"
+                    )
                 self._raise_failure()
                 full = self._full(n_bytes)
-                if not full:
-                    return
-                # The oldest grows older while we wait, so only its leaving counts.
-                if not self._done.wait(max(0.0, end - time.monotonic())):
-                    raise RecordError(
-                        f"the disk does not keep up: {full}; acquire slower or "
-                        "smaller, use a faster disk, or raise the limit in the "
-                        "experiment"
-                    )
 
-    def put(
-        self,
-        store: Store,
-        at: tuple[int, ...],
-        pixels: NDArray[np.generic],
-        frame_id: int,
-    ) -> None:
-        """Queue one plane; its journal line must have been told before.
+    def put(self, jobs: Sequence[Job]) -> None:
+        """Queue planes; the journal lines of those with a place must have been told.
 
         Raises
         ------
         RecordError
             If an earlier write failed.
         """
-        job = _Job(store, at, pixels, frame_id, time.monotonic())
+        now_s = time.monotonic()
+        n_bytes = 0
+        for job in jobs:
+            job.queued_s = now_s
+            n_bytes += job.pixels.nbytes
         with self._work:
             self._raise_failure()
-            self._queued.append(job)
-            self._unsafe.append(job)
-            self._bytes += pixels.nbytes
-            self._work.notify()
+            self._queued.extend(jobs)
+            self._unsafe.extend(jobs)
+            self._bytes += n_bytes
+            if self._asleep:
+                self._work.notify()
 
     def close(self, finish: Callable[[], None]) -> None:
         """Write what is queued, call `finish` on the recorder thread, end it.
@@ -249,41 +211,78 @@ class Recorder:
             raise RecordError(self._failure)
 
     def _run(self) -> None:
-        under_way: deque[tuple[_Job, Any]] = deque()
+        under_way: deque[tuple[Job, Any]] = deque()
         # Nobody above a thread would see what it raises: whatever goes wrong is kept
         # and raised to the next caller.
         try:
-            while not self._step(under_way):
+            while self._step(under_way):
                 pass
             self._finish()
         except Exception as error:
             self._fail(error)
+        finally:
+            self._hands.close()
 
-    def _step(self, under_way: deque[tuple[_Job, Any]]) -> bool:
-        with self._work:
-            while not self._queued and not under_way and not self._closing:
-                self._work.wait()
-            jobs = [self._queued.popleft() for _ in range(len(self._queued))]
-            ending = self._closing
-        if jobs:
+    def _step(self, under_way: deque[tuple[Job, Any]]) -> bool:
+        batch, left, ending = self._take()
+        if batch:
             self._check_disk()
-            self._journal.flush()
-        for job in jobs:
-            limit = _MAX_UNDER_WAY
-            if any(job.store is o.store and job.at == o.at for o, _ in under_way):
-                # Writes to one place end in any order; the newer one must win.
-                limit = 1
-            while len(under_way) >= limit:
-                self._settle(*under_way.popleft())
-            under_way.append((job, job.store.write(job.at, job.pixels)))
-            while under_way and under_way[0][1].commit.done():
-                self._settle(*under_way.popleft())
-        if under_way and not jobs:
+            self._place_all(batch)
+            while batch:
+                self._start(batch.popleft(), under_way)
+        elif under_way:
             self._settle(*under_way.popleft())
-        return ending and not jobs and not under_way
+        elif not ending:
+            self._rest()
+        elif left:
+            self._journal.flush()
+        else:
+            return False
+        return True
 
-    def _settle(self, job: _Job, future: Any) -> None:
-        future.commit.result()
+    def _rest(self) -> None:
+        with self._work:
+            if self._closing:
+                return
+            # What is queued waits for its line, which nobody announces.
+            self._asleep = not self._queued
+            self._work.wait(None if self._asleep else _POLL_S)
+            self._asleep = False
+
+    def _take(self) -> tuple[deque[Job], int, bool]:
+        """Jobs whose lines are written, or that have none yet; how many are left."""
+        written = self._journal.written
+        batch: deque[Job] = deque()
+        with self._work:
+            queued = self._queued
+            while queued and len(batch) < _BATCH and queued[0].line < written:
+                batch.append(queued.popleft())
+            return batch, len(queued), self._closing
+
+    def _place_all(self, batch: deque[Job]) -> None:
+        homeless = [job for job in batch if job.store is None]
+        for job in homeless:
+            self._place(job)
+        if homeless:
+            self._journal.flush()
+
+    def _start(self, job: Job, under_way: deque[tuple[Job, Any]]) -> None:
+        # No name may hold on to a job: its pixels lie in a buffer that a camera wants
+        # back as soon as they are written.
+        limit = _MAX_UNDER_WAY
+        if any(job.store is o.store and job.at == o.at for o, _ in under_way):
+            # Writes to one place end in any order; the newer one must win.
+            limit = 1
+        while len(under_way) >= limit:
+            self._settle(*under_way.popleft())
+        if job.store is None:
+            raise RecordError(f"frame {job.frame_id} has no place on the disk")
+        under_way.append((job, job.store.write(job.at, job.pixels)))
+        while under_way and under_way[0][1].done():
+            self._settle(*under_way.popleft())
+
+    def _settle(self, job: Job, future: Any) -> None:
+        future.result()
         with self._work:
             self._unsafe.popleft()
             self._bytes -= job.pixels.nbytes
@@ -306,7 +305,11 @@ class Recorder:
         known = isinstance(error, RecordError)
         problem = str(error) if known else _sentence(self._folder, error)
         with self._work:
-            lost = [job.frame_id for job in self._unsafe if not job.store.labels]
+            lost = [
+                job.frame_id
+                for job in self._unsafe
+                if job.store is None or not job.store.labels
+            ]
             self.lost = tuple(lost)
             self._failure = problem
             self._queued.clear()

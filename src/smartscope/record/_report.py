@@ -20,7 +20,7 @@ from smartscope.record._report_facts import (
     MapFact,
     TrackFact,
 )
-from smartscope.record._report_gather import Gatherer, Sight, start_ns
+from smartscope.record._report_gather import FrameSeries, Gatherer, Sight, start_ns
 from smartscope.record._report_page import page
 from smartscope.record._report_pictures import (
     backdrop,
@@ -96,16 +96,17 @@ def facts_of(run: RunFolder) -> Facts:
         counts=_counts(got),
         frames=_frame_times(got),
         events=tuple(events),
-        decisions=got.decisions(),
+        more_events=dict(got.more_sights),
+        decided=got.decided.fact(),
         quiet=got.quiet(),
         dose=_dose(got),
         budget=budget,
         budget_unit=budget_unit,
         maps=maps,
-        latency_ms=_latency(got),
-        latency_wall=_wall(got),
-        faults=tuple(got.faults),
-        interlocks=tuple(got.interlocks),
+        **_timing(got),
+        delivery=got.delivery.fact(),
+        faults=got.faults.facts(),
+        interlocks=got.interlocks.facts(),
         truth=None if truth is None else compare(run, got, events, truth),
         versions=_versions(got.header),
     )
@@ -144,6 +145,7 @@ def _setting(rig: Mapping[str, Any], header: Mapping[str, Any]) -> str:
 def _counts(got: Gatherer) -> Counts:
     taken = sum(got.roles.values())
     end = got.end or {}
+    certain, possible = got.delivery.lost_frames()
     return Counts(
         planned=_whole(end.get("planned", got.header.get("planned"))),
         taken=taken,
@@ -151,7 +153,10 @@ def _counts(got: Gatherer) -> Counts:
         superseded=_whole(end.get("superseded")) or got.kinds["superseded"],
         failed=got.failed,
         unfinished=max(0, got.intended - taken - got.failed) if got.intended else 0,
-        skipped=_whole(end.get("skipped")) or got.skipped,
+        skipped=_whole(end.get("skipped")) or got.skipped or got.kinds["skipped"],
+        lost_certain=certain,
+        lost_possible=possible,
+        stream=bool(got.roles["stream"]),
     )
 
 
@@ -159,36 +164,41 @@ def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _wall(got: Gatherer) -> bool:
-    """Whether durations are wall time; those of the journal are on the run's clock."""
+def _timing(got: Gatherer) -> dict[str, Any]:
+    """Durations: the journal's, in real time where the clock has a speed."""
     clock = got.header.get("clock") or {}
-    return bool((got.end or {}).get("latency_ms")) or clock.get("kind") == "real"
-
-
-def _latency(got: Gatherer) -> dict[str, dict[str, float]]:
-    """Wall times measured in the run, and those of the journal where they are real."""
-    measured = dict((got.end or {}).get("latency_ms") or {})
-    clock = got.header.get("clock") or {}
-    if measured and clock.get("kind") != "real":
-        return measured
-    journal = got.latencies()
-    # A recording has no devices to wait for.
-    return {k: row for k, row in journal.items() if row["max"] > 0} | measured
+    kind = str(clock.get("kind") or "real")
+    speed = float(clock.get("speed") or 1.0) if kind == "scaled" else 1.0
+    steps, wall = got.timing.steps(speed), {}
+    if kind == "virtual":
+        # Computing takes no time on such a clock, and a recording has no devices.
+        steps = tuple(step for step in steps if step.max > 0)
+        wall = dict((got.end or {}).get("latency_ms") or {})
+    return {
+        "steps": steps,
+        "wall": wall,
+        "clock_kind": kind,
+        "speed": speed,
+        "overruns": got.timing.overruns(speed),
+    }
 
 
 def _frame_times(got: Gatherer) -> tuple[FrameTimes, ...]:
-    by_position: dict[int, list[tuple[float, int]]] = {}
+    by_position: dict[int, list[FrameSeries]] = {}
     for (position, _, _), row in got.series.items():
-        pairs = zip(row.t_s, row.reaction, strict=True)
-        by_position.setdefault(position, []).extend(pairs)
-    return tuple(
-        FrameTimes(
-            position=position,
-            baseline_s=np.sort([t for t, reaction in rows if not reaction]),
-            reaction_s=np.sort([t for t, reaction in rows if reaction]),
+        by_position.setdefault(position, []).append(row)
+    facts = []
+    for position, rows in sorted(by_position.items()):
+        t_s = np.concatenate([np.frombuffer(row.t_s) for row in rows])
+        reaction = np.concatenate([np.frombuffer(row.reaction, bool) for row in rows])
+        facts.append(
+            FrameTimes(
+                position=position,
+                baseline_s=np.sort(t_s[~reaction]),
+                reaction_s=np.sort(t_s[reaction]),
+            )
         )
-        for position, rows in sorted(by_position.items())
-    )
+    return tuple(facts)
 
 
 def _pictured(
@@ -209,7 +219,7 @@ def _pictured(
         _map(
             position,
             got,
-            backdrop(run, *last[position], entries.get(last[position][0])),
+            backdrop(run, last[position][1], entries.get(last[position][0])),
         )
         for position in sorted(last)[:MAX_MAPS]
     )
@@ -242,7 +252,7 @@ def _last_frames(got: Gatherer) -> dict[int, tuple[int, float]]:
 
 def _map(position: int, got: Gatherer, under: Any) -> MapFact:
     paths = [(track, p) for (at, track), p in got.tracks.items() if at == position]
-    paths.sort(key=lambda item: -len(item[1].x_um))
+    paths.sort(key=lambda item: -item[1].points)
     tracks = tuple(
         TrackFact(
             position=position,
@@ -253,7 +263,7 @@ def _map(position: int, got: Gatherer, under: Any) -> MapFact:
         )
         for track_id, path in paths[:MAX_TRACKS]
     )
-    left_out = max(0, len(paths) - MAX_TRACKS)
+    left_out = max(0, len(paths) - MAX_TRACKS) + got.more_tracks[position]
     return MapFact(position=position, tracks=tracks, left_out=left_out, backdrop=under)
 
 

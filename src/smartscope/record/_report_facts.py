@@ -38,6 +38,12 @@ class Counts:
     """Announced, then neither taken nor failed: the run ended within."""
     skipped: int = 0
     """Taken, but left out by vision."""
+    lost_certain: int = 0
+    """Exposed and gone: the camera's or the buffer's own count says so."""
+    lost_possible: int = 0
+    """Estimated from when frames arrived."""
+    stream: bool = False
+    """Frames came from a running camera, not from a plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +99,45 @@ class DecisionFact:
         """Whether this run acts on nothing, and would have carried it out."""
         return self.status in IMAGINED
 
+    @property
+    def verdict(self) -> str:
+        """``done``, ``imagined``, or the status of what was not carried out."""
+        return "done" if self.done else "imagined" if self.imagined else self.status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlikeFact:
+    """Decisions of one policy in a row that differ in nothing but numbers."""
+
+    first: tuple[DecisionFact, ...]
+    count: int
+    last: DecisionFact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkFact:
+    """One mark of the timeline: a decision, and how many more beside it."""
+
+    decision: DecisionFact
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedFact:
+    """Everything that was asked for; what is kept is bounded, what is counted is not.
+
+    `deeds` counts by ``(policy, verdict, action, back)``: the verdict is ``done``,
+    ``imagined`` or a status; `back` marks a return to the plan.
+    """
+
+    total: int = 0
+    done: int = 0
+    alike: tuple[AlikeFact, ...] = ()
+    left_out: int = 0
+    """Decisions that are in none of `alike`."""
+    deeds: Mapping[tuple[str, str, str, bool], int] = field(default_factory=dict)
+    marks: Mapping[str, tuple[MarkFact, ...]] = field(default_factory=dict)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuietFact:
@@ -147,6 +192,7 @@ class MapFact:
     position: int
     tracks: tuple[TrackFact, ...] = ()
     left_out: int = 0
+    """Tracks that are not in `tracks`."""
     backdrop: Backdrop | None = None
 
 
@@ -158,6 +204,112 @@ class TruthFact:
     happened: int
     found: int
     reported: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFact:
+    """How long one step took, ms; `bins` counts by `EDGES_MS` of `_report_timing`."""
+
+    name: str
+    what: str
+    count: int
+    p50: float
+    p95: float
+    p99: float
+    max: float
+    bins: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverrunFact:
+    """Observations of a stream that were decided on late."""
+
+    observations: int
+    late: int
+    interval_ms: float
+    """Median time from one frame to the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeFact:
+    """Something that was told, over all times it was told with other numbers."""
+
+    words: str
+    times: int
+    first_s: float
+    last_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossFact:
+    """Frames that were lost in one place, `certain` or possible.
+
+    `times` is 0 where nobody knows when.
+    """
+
+    by: str
+    certain: bool
+    frames: int
+    times: int = 0
+    first_s: float = 0.0
+    last_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriberFact:
+    """Who wanted frames, and how many it got."""
+
+    name: str
+    appetite: str
+    delivered: int
+    skipped: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartFact:
+    """Times the camera was stopped and started to set something, and what it cost."""
+
+    what: str
+    times: int
+    dead_ms: float
+    p50_ms: float
+    max_ms: float
+    first_s: float
+    last_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptFact:
+    """Frames from before an event that were put on disk."""
+
+    frames: int
+    from_s: float
+    to_s: float
+    reason: str
+    missing_s: float = 0.0
+    """What was asked for and no longer in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFact:
+    """What became of the frames on their way, and what disturbed the camera."""
+
+    subscribers: tuple[SubscriberFact, ...] = ()
+    losses: tuple[LossFact, ...] = ()
+    restarts: tuple[RestartFact, ...] = ()
+    external: tuple[NoticeFact, ...] = ()
+    kept: tuple[KeptFact, ...] = ()
+    kept_more: int = 0
+    buffers: int = 0
+    """Frames the memory set aside for them holds."""
+    misses: int = 0
+    """Frames that found it full and got memory of their own."""
+    pauses: int = 0
+    paused_s: float = 0.0
+    pacing: str = ""
+    deadlines: Mapping[str, int] = field(default_factory=dict)
+    """How often a decision came too late, by what was done then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,16 +328,23 @@ class Facts:
     counts: Counts = Counts()
     frames: tuple[FrameTimes, ...] = ()
     events: tuple[EventFact, ...] = ()
-    decisions: tuple[DecisionFact, ...] = ()
+    more_events: Mapping[str, int] = field(default_factory=dict)
+    """Further events by kind, of which nothing but the number was kept."""
+    decided: DecidedFact = DecidedFact()
     quiet: tuple[QuietFact, ...] = ()
     dose: tuple[DoseFact, ...] = ()
     budget: float | None = None
     budget_unit: str = ""
     maps: tuple[MapFact, ...] = ()
-    latency_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    latency_wall: bool = True
-    """False: durations are on the run's scaled or virtual clock."""
-    faults: tuple[tuple[float, str], ...] = ()
-    interlocks: tuple[tuple[float, str], ...] = ()
+    steps: tuple[StepFact, ...] = ()
+    wall: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Percentiles of real time, ms, where `steps` are on a virtual clock."""
+    clock_kind: str = "real"
+    speed: float = 1.0
+    """Seconds of the run in one second; `steps` are divided by it already."""
+    overruns: OverrunFact | None = None
+    delivery: DeliveryFact = DeliveryFact()
+    faults: tuple[NoticeFact, ...] = ()
+    interlocks: tuple[NoticeFact, ...] = ()
     truth: TruthFact | None = None
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """From a run folder to the facts of its report, in one pass over the journal.
 
-Memory is bounded by what is drawn (tracks, events, decisions, a few numbers for each
-frame), not by the pixels or by the size of the journal.
+A frame leaves a few numbers in arrays; everything else that is kept has a bound, so
+that an hour at camera speed fits into memory.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smartscope.core import NS_PER_MS, NS_PER_S
-from smartscope.record._report_facts import DecisionFact, QuietFact
+from smartscope.core import NS_PER_S
+from smartscope.record._report_bounded import Beyond, Line, Notices, remember
+from smartscope.record._report_decisions import Decisions
+from smartscope.record._report_delivery import Delivery
+from smartscope.record._report_facts import QuietFact
+from smartscope.record._report_timing import Timing
 from smartscope.record._report_words import without_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-_REMEMBERED = 4096
-_HIDDEN = ("do", "reason", "priority", "deadline_ms", "track_id", "event_id")
+MOST_SIGHTS = 20_000
+MOST_TRACKS = 20_000
+MOST_REASONS = 2_000
 
 Series = tuple[int, str | None, int]
 """Frames that can be compared by eye: position, channel, plane in z."""
@@ -50,15 +55,6 @@ class Sight:
     x_um: float
     y_um: float
     track_id: int | None
-
-
-@dataclass(slots=True)
-class Path:
-    """Where one track was, um."""
-
-    x_um: array[float] = field(default_factory=lambda: array("d"))
-    y_um: array[float] = field(default_factory=lambda: array("d"))
-    parent: int | None = None
 
 
 @dataclass(slots=True)
@@ -108,20 +104,22 @@ class Gatherer:
         self.last_s = 0.0
         self.series: dict[Series, FrameSeries] = defaultdict(FrameSeries)
         self.sights: dict[tuple[int, str, int], Sight] = {}
-        self.tracks: dict[tuple[int, int], Path] = {}
-        self.actions: dict[str, tuple[float, Mapping[str, Any]]] = {}
-        self.outcomes: dict[str, Mapping[str, Any]] = {}
+        self.more_sights: Counter[str] = Counter()
+        self.tracks: dict[tuple[int, int], Line] = {}
+        self.more_tracks: Counter[int] = Counter()
         self.dose: dict[tuple[int, str], tuple[array[float], array[float]]] = {}
-        self.faults: list[tuple[float, str]] = []
-        self.interlocks: list[tuple[float, str]] = []
-        self.latency_ms: dict[str, array[float]] = defaultdict(lambda: array("d"))
+        self.faults = Notices()
+        self.interlocks = Notices()
+        self.timing = Timing()
+        self.decided = Decisions()
+        self.delivery = Delivery()
         self._t0_ns = t0_ns
         self._quiet: dict[tuple[str, str], _Quiet] = {}
         self._position = 0
         self._held: frozenset[str] = frozenset()
-        self._received: OrderedDict[int, tuple[int, Series]] = OrderedDict()
-        self._seen_ns: OrderedDict[int, int] = OrderedDict()
-        self._decided_ns: OrderedDict[str, int] = OrderedDict()
+        self._told_of: set[str] = set()
+        self._beyond_sights, self._beyond_tracks = Beyond(), Beyond()
+        self._series_of: OrderedDict[int, Series] = OrderedDict()
         self._handlers = {
             "run": self._run,
             "intent": self._intent,
@@ -132,6 +130,14 @@ class Gatherer:
             "dose": self._dose,
             "fault": self._fault,
             "interlock": self._interlock,
+            "lost": self._lost,
+            "restart": self._restart,
+            "external": self._external,
+            "pause": self._pause,
+            "kept": self._kept,
+            "deadline": self.delivery.deadline,
+            "pacing": self.delivery.pacing,
+            "subscribers": self.delivery.subscribers,
             "end": self._end,
             "torn": self._torn,
         }
@@ -142,6 +148,7 @@ class Gatherer:
             self.kinds[entry["kind"]] += 1
             if handler := self._handlers.get(entry["kind"]):
                 handler(entry)
+        self.delivery.ended(self.last_s)
         return self
 
     def t_s(self, t_ns: int) -> float:
@@ -173,19 +180,17 @@ class Gatherer:
         row.t_s.append(self.t_s(exposed_ns))
         row.reaction.append(role == "reaction")
         self.last_s = max(self.last_s, row.t_s[-1])
-        _remember(self._received, entry["frame_id"], (entry["t_received_ns"], key))
-        self._time("exposed to received", exposed_ns, entry["t_received_ns"])
+        remember(self._series_of, entry["frame_id"], key)
+        self.timing.frame(entry)
 
     def _observation(self, entry: Mapping[str, Any]) -> None:
         seen = entry["observation"]
         self.skipped += seen.get("skipped") or 0
         frame_ids = seen["frame_ids"]
-        received = self._received.get(frame_ids[-1]) if frame_ids else None
         series = (seen["view"]["position"], seen.get("channel"), 0)
-        if received is not None:
-            series = received[1]
-            self._time("received to seen", received[0], entry["t_ns"])
-        _remember(self._seen_ns, seen["number"], entry["t_ns"])
+        if frame_ids:
+            series = self._series_of.get(frame_ids[-1], series)
+        self.timing.observation(entry)
         for event in seen["events"]:
             self._sight(event, seen, series)
         for track in seen["tracks"]:
@@ -200,6 +205,9 @@ class Gatherer:
         if known is not None:
             known.last_s = max(known.last_s, seen["t_s"])
             known.score = max(known.score, event["score"])
+            return
+        if len(self.sights) >= MOST_SIGHTS:
+            self.more_sights[event["kind"]] += self._beyond_sights.new(key)
             return
         self.sights[key] = Sight(
             kind=event["kind"],
@@ -216,33 +224,37 @@ class Gatherer:
     def _track(self, position: int, track: Mapping[str, Any]) -> None:
         if track["state"] in ("lost", "ended"):
             return
-        path = self.tracks.setdefault((position, track["track_id"]), Path())
-        path.x_um.append(track["x_um"])
-        path.y_um.append(track["y_um"])
-        path.parent = track.get("parent")
+        key = (position, track["track_id"])
+        line = self.tracks.get(key)
+        if line is None:
+            if len(self.tracks) >= MOST_TRACKS:
+                self.more_tracks[position] += self._beyond_tracks.new(key)
+                return
+            line = self.tracks[key] = Line()
+        line.add(track["x_um"], track["y_um"])
+        line.parent = track.get("parent")
 
     def _decision(self, entry: Mapping[str, Any]) -> None:
         decision = entry["decision"]
         t_s = self.t_s(entry["t_ns"])
+        self.timing.decision(entry)
         if decision.get("error"):
-            self.faults.append((t_s, f"{decision['policy']}: {decision['error']}"))
+            self.faults.add(t_s, f"{decision['policy']}: {decision['error']}")
         elif not decision["requests"]:
             self._nothing(decision["policy"], {}, t_s)
-        seen_ns = self._seen_ns.get(decision["observation"])
         for request in decision["requests"]:
             if request["action"]["do"] == "Nothing":
                 self._nothing(decision["policy"], request["action"], t_s)
-                continue
-            decided_ns = request["t_decided_ns"]
-            self.actions[request["action_id"]] = (self.t_s(decided_ns), request)
-            _remember(self._decided_ns, request["action_id"], decided_ns)
-            if seen_ns is not None:
-                self._time("seen to decided", seen_ns, decided_ns)
+            else:
+                self.decided.asked(self.t_s(request["t_decided_ns"]), request)
 
     def _nothing(self, policy: str, action: Mapping[str, Any], t_s: float) -> None:
         why = action.get("reason") or "it gave no reason"
         state = action.get("state") or ""
-        quiet = self._quiet.setdefault((policy, state + without_numbers(why)), _Quiet())
+        key = (policy, state + without_numbers(why))
+        if key not in self._quiet and len(self._quiet) >= MOST_REASONS:
+            key, why = (policy, ""), "other reasons"
+        quiet = self._quiet.setdefault(key, _Quiet())
         if not quiet.times:
             quiet.first_s = t_s
         quiet.times += 1
@@ -254,17 +266,8 @@ class Gatherer:
         quiet.threshold = threshold if threshold is not None else quiet.threshold
 
     def _outcome(self, entry: Mapping[str, Any]) -> None:
-        outcome = entry["outcome"]
-        action_id = outcome["action_id"]
-        self.outcomes[action_id] = outcome
-        decided_ns = self._decided_ns.pop(action_id, None)
-        applied_ns = outcome["t_ns"].get("applied")
-        if applied_ns is None:
-            return
-        if decided_ns is not None:
-            self._time("decided to applied", decided_ns, applied_ns)
-        if "verified" in outcome["t_ns"]:
-            self._time("applied to verified", applied_ns, outcome["t_ns"]["verified"])
+        self.timing.outcome(entry)
+        self.decided.became(entry["outcome"])
 
     def _dose(self, entry: Mapping[str, Any]) -> None:
         dose = entry["field"]
@@ -277,20 +280,43 @@ class Gatherer:
         text = entry.get("message") or "something went wrong"
         where = entry.get("where")
         words = f"{where}: {text}" if where else str(text)
-        self.faults.append((self.t_s(entry["t_ns"]), words))
+        self.faults.add(self.t_s(entry["t_ns"]), words)
         # A fault that names a planned event is a frame that was never taken.
         self.failed += "index" in entry
 
     def _interlock(self, entry: Mapping[str, Any]) -> None:
-        words = ": ".join(str(entry[k]) for k in ("name", "message") if entry.get(k))
-        self.interlocks.append((self.t_s(entry["t_ns"]), words or "an interlock"))
+        name = str(entry.get("name") or "an interlock")
+        said = "cleared" if entry.get("cleared") else entry.get("message")
+        self._told_of.add(name)
+        self.interlocks.add(
+            self.t_s(entry["t_ns"]), f"{name}: {said}" if said else name
+        )
 
     def _hold(self, t_s: float, held: frozenset[str]) -> None:
-        for name in sorted(held - self._held):
-            self.interlocks.append((t_s, f"{name} held"))
-        for name in sorted(self._held - held):
-            self.interlocks.append((t_s, f"{name} cleared"))
+        # Only where an interlock has no entries of its own: nothing is told twice.
+        for name in sorted(held - self._held - self._told_of):
+            self.interlocks.add(t_s, f"{name}: held")
+        for name in sorted(self._held - held - self._told_of):
+            self.interlocks.add(t_s, f"{name}: cleared")
         self._held = held
+
+    def _lost(self, entry: Mapping[str, Any]) -> None:
+        self.delivery.lost(self.t_s(entry["t_ns"]), entry)
+
+    def _restart(self, entry: Mapping[str, Any]) -> None:
+        self.delivery.restart(self.t_s(entry["t_ns"]), entry)
+
+    def _external(self, entry: Mapping[str, Any]) -> None:
+        self.delivery.change(self.t_s(entry["t_ns"]), entry)
+
+    def _pause(self, entry: Mapping[str, Any]) -> None:
+        self.delivery.pause(self.t_s(entry["t_ns"]), entry)
+
+    def _kept(self, entry: Mapping[str, Any]) -> None:
+        # On the run's clock, as all of the journal, but in seconds.
+        between = [self.t_s(round(entry[k] * NS_PER_S)) for k in ("from_s", "to_s")]
+        reason = self.decided.reason(entry.get("action_id"))
+        self.delivery.kept(between[0], between[1], entry, reason)
 
     def _end(self, entry: Mapping[str, Any]) -> None:
         self.end = entry
@@ -299,38 +325,9 @@ class Gatherer:
 
     def _torn(self, entry: Mapping[str, Any]) -> None:
         words = "the last line of the journal was cut off"
-        self.faults.append((self.t_s(entry["t_ns"]), words))
-
-    def _time(self, stage: str, start_ns: int, end_ns: int) -> None:
-        self.latency_ms[stage].append((end_ns - start_ns) / NS_PER_MS)
+        self.faults.add(self.t_s(entry["t_ns"]), words)
 
     # -- results --------------------------------------------------------------------
-
-    def decisions(self) -> tuple[DecisionFact, ...]:
-        """Every action asked for, with its outcome, in order."""
-        return tuple(
-            self._decided(action_id, t_s, request)
-            for action_id, (t_s, request) in self.actions.items()
-        )
-
-    def _decided(
-        self, action_id: str, t_s: float, request: Mapping[str, Any]
-    ) -> DecisionFact:
-        action = request["action"]
-        outcome = self.outcomes.get(action_id) or {}
-        message = outcome.get("message") or ""
-        if outcome.get("winner"):
-            message = f"{message} (lost to {outcome['winner']})".strip()
-        return DecisionFact(
-            t_s=t_s,
-            policy=request["policy"],
-            position=request["view"]["position"],
-            action=action["do"],
-            detail=_detail(action),
-            reason=action["reason"],
-            status=outcome.get("status") or "no outcome",
-            message=message,
-        )
 
     def quiet(self) -> tuple[QuietFact, ...]:
         """Why nothing happened, most frequent reasons first."""
@@ -347,34 +344,3 @@ class Gatherer:
             for (policy, _), q in self._quiet.items()
         ]
         return tuple(sorted(rows, key=lambda row: (-row.times, row.policy)))
-
-    def latencies(self) -> dict[str, dict[str, float]]:
-        """Count and percentiles of each stage, ms of run time."""
-        out = {}
-        for stage, values in self.latency_ms.items():
-            p50, p95, p99 = np.percentile(np.frombuffer(values), (50, 95, 99)).tolist()
-            row = {"p50": p50, "p95": p95, "p99": p99, "max": max(values)}
-            out[stage] = {"count": len(values), **row}
-        return out
-
-
-def _remember(store: OrderedDict[Any, Any], key: Any, value: Any) -> None:
-    store[key] = value
-    if len(store) > _REMEMBERED:
-        store.popitem(last=False)
-
-
-def _detail(action: Mapping[str, Any]) -> str:
-    """The action's own fields in words, without what every action has."""
-    shown = {k: v for k, v in action.items() if k not in _HIDDEN}
-    if action["do"] == "ShowPattern":
-        return f"{len(action['polygons_px'])} regions at {action['intensity']}"
-    if action["do"] == "SetInterval":
-        interval_s = action["interval_s"]
-        return "back to the plan" if interval_s is None else f"every {interval_s:g} s"
-    words = [f"{k} {_value(v)}" for k, v in shown.items() if v not in (None, [], 0.0)]
-    return ", ".join(words)
-
-
-def _value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

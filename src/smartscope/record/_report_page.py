@@ -7,9 +7,11 @@ cut with a word on what was left out, so that the size of the page is bounded.
 from __future__ import annotations
 
 from html import escape
-from itertools import groupby
 from typing import TYPE_CHECKING
 
+from smartscope.record._report_decisions import SHOWN_ALIKE
+from smartscope.record._report_flow import delivery, timing
+from smartscope.record._report_html import notices, row, section, soft, table
 from smartscope.record._report_png import data_uri
 from smartscope.record._report_style import CSS
 from smartscope.record._report_svg import clock, dose_curve, sample_map, timeline
@@ -19,18 +21,18 @@ from smartscope.record._report_words import (
     plural,
     sentence,
     summary,
-    without_numbers,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from smartscope.record._report_facts import DecisionFact, EventFact, Facts, Thumb
+    from smartscope.record._report_facts import (
+        DecisionFact,
+        EventFact,
+        Facts,
+        Thumb,
+    )
 
 MAX_DECISIONS = 200
-SHOWN_ALIKE = 3
 MAX_QUIET = 20
-MAX_FAULTS = 50
 MAX_POSITIONS = 50
 
 
@@ -44,7 +46,8 @@ def page(facts: Facts) -> str:
         _quiet(facts),
         _sample(facts),
         _light(facts),
-        _latency(facts),
+        timing(facts),
+        delivery(facts),
         _trouble(facts),
         _versions(facts),
     )
@@ -79,12 +82,13 @@ def _head(facts: Facts) -> str:
 
 
 def _tiles(facts: Facts) -> str:
+    events = len(facts.events) + sum(facts.more_events.values())
     tiles = [
         (duration(facts.duration_s), "filmed"),
         (f"{facts.counts.taken:,}", "frames"),
         (f"{facts.counts.reactions:,}", "of them reactions"),
-        (f"{len(facts.events):,}", "events seen"),
-        (f"{sum(d.done for d in facts.decisions):,}", "decisions carried out"),
+        (f"{events:,}", "events seen"),
+        (f"{facts.decided.done:,}", "decisions carried out"),
     ]
     if facts.dose:
         most = max(facts.dose, key=lambda d: float(d.dose[-1]) if len(d.dose) else 0.0)
@@ -97,24 +101,21 @@ def _tiles(facts: Facts) -> str:
     return f'<div class="tiles">{cells}</div>'
 
 
-def _section(title: str, body: str, *, card: bool = True) -> str:
-    inner = f'<div class="card">{body}</div>' if card else body
-    return f"<section><h2>{escape(title)}</h2>{inner}</section>" if body else ""
-
-
 def _timeline(facts: Facts) -> str:
     if not facts.frames:
         return ""
-    key = [("base", "planned frame"), ("react", "frame taken because of what was seen")]
+    key = [("base", "frame of the stream" if facts.counts.stream else "planned frame")]
+    if facts.counts.reactions:
+        key.append(("react", "frame taken because of what was seen"))
     if facts.events:
         key.append(("event", "event"))
-    if facts.decisions:
+    if facts.decided.total:
         key.append(("done", "decision carried out (hollow: not)"))
     legend = "".join(
         f'<li><i style="background:var(--{colour})"></i>{escape(words)}</li>'
         for colour, words in key
     )
-    return _section(
+    return section(
         "What happened when", f'{timeline(facts)}<ul class="key">{legend}</ul>'
     )
 
@@ -124,14 +125,14 @@ def _events(facts: Facts) -> str:
     if not facts.events:
         return ""
     strips = "".join(_strip(event) for event in shown)
-    left = len(facts.events) - len(shown)
+    left = len(facts.events) + sum(facts.more_events.values()) - len(shown)
     note = ""
     if any(thumb.reaction for event in shown for thumb in event.strip):
         note = '<p class="soft">Framed: the onset. Amber: taken as a reaction.</p>'
     if left:
         what = "further event" if shown else "event"
         note += f'<p class="soft">{plural(left, what)} without pictures here.</p>'
-    return _section("Events", f'<div class="strips">{strips}</div>{note}', card=False)
+    return section("Events", f'<div class="strips">{strips}</div>{note}', card=False)
 
 
 def _strip(event: EventFact) -> str:
@@ -162,62 +163,42 @@ def _thumb(thumb: Thumb, *, at: bool) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[str]) -> str:
-    cells = "".join(
-        f'<th class="n">{escape(h[1:])}</th>'
-        if h.startswith(">")
-        else f"<th>{escape(h)}</th>"
-        for h in head
-    )
-    return (
-        f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    )
-
-
 def _decisions(facts: Facts) -> str:
-    if not facts.decisions:
-        return ""
-    many = len(facts.frames) > 1
     rows: list[str] = []
     told = 0
-    for alike in _alike(facts.decisions):
+    for alike in facts.decided.alike:
         if len(rows) >= MAX_DECISIONS:
             break
-        told += len(alike)
-        if len(alike) <= 2 * SHOWN_ALIKE:
-            rows += [_decision(d, many=many) for d in alike]
+        told += alike.count
+        if alike.count <= len(alike.first):
+            rows += [_decision(d, facts) for d in alike.first]
             continue
-        rows += [_decision(d, many=many) for d in alike[:SHOWN_ALIKE]]
-        left = len(alike) - SHOWN_ALIKE - 1
+        rows += [_decision(d, facts) for d in alike.first[:SHOWN_ALIKE]]
+        left = alike.count - SHOWN_ALIKE - 1
         rows.append(
             '<tr class="more"><td></td>'
             f'<td colspan="4">and {left:,} more like this</td></tr>'
         )
-        rows.append(_decision(alike[-1], many=many))
-    body = _table((">time", "policy", "asked for", "because", "outcome"), rows)
-    left = len(facts.decisions) - told
-    if left > 0:
-        body += f'<p class="soft">and {left:,} more in journal.jsonl</p>'
-    return _section("What was decided, and why", body)
+        rows.append(_decision(alike.last, facts))
+    if not rows:
+        return ""
+    body = table((">time", "policy", "asked for", "because", "outcome"), rows)
+    left = facts.decided.total - told
+    return section(
+        "What was decided, and why",
+        body + (soft(f"and {left:,} more in journal.jsonl") if left > 0 else ""),
+    )
 
 
-def _alike(decisions: Sequence[DecisionFact]) -> Iterator[list[DecisionFact]]:
-    """Runs of decisions that differ in nothing but numbers."""
-
-    def kind(d: DecisionFact) -> tuple[str, int, str, str, str]:
-        words = without_numbers(d.reason)
-        return d.policy, d.position, d.action, d.status, words
-
-    for _, alike in groupby(decisions, key=kind):
-        yield list(alike)
-
-
-def _decision(d: DecisionFact, *, many: bool) -> str:
-    place = f", position {d.position}" if many else ""
+def _decision(d: DecisionFact, facts: Facts) -> str:
+    place = f", position {d.position}" if len(facts.frames) > 1 else ""
+    # A stream decides many times within a tenth of a second.
+    fine = facts.counts.stream and d.t_s < 100
+    time = f"{d.t_s:.3f} s" if fine else clock(d.t_s)
     said = f'<br><span class="soft">{escape(d.message)}</span>' if d.message else ""
     kind = "done" if d.done else "imagined" if d.imagined else "not"
     return (
-        f'<tr><td class="n">{clock(d.t_s)}</td>'
+        f'<tr><td class="n">{time}</td>'
         f"<td>{escape(d.policy)}{place}</td>"
         f"<td>{escape(d.action)} {escape(d.detail)}</td>"
         f"<td>{escape(d.reason)}{said}</td>"
@@ -241,7 +222,7 @@ def _quiet(facts: Facts) -> str:
     head = ("policy", ">times", "because (last)", ">best score", ">needed", ">between")
     left = len(facts.quiet) - MAX_QUIET
     more = f'<p class="soft">and {left:,} rarer reasons</p>' if left > 0 else ""
-    return _section("Why nothing happened", _table(head, rows) + more)
+    return section("Why nothing happened", table(head, rows) + more)
 
 
 def _sample(facts: Facts) -> str:
@@ -268,7 +249,7 @@ def _maps(facts: Facts) -> str:
             f'<div class="card"><h3>{escape(name)}</h3>{sample_map(fact, events)}</div>'
         )
     body = f'<div class="two">{"".join(cards)}</div>' if cards else ""
-    return _section("Where in the sample", body, card=False)
+    return section("Where in the sample", body, card=False)
 
 
 def _light(facts: Facts) -> str:
@@ -281,72 +262,49 @@ def _light(facts: Facts) -> str:
         for d in facts.dose[:MAX_POSITIONS]
         if len(d.dose)
     ]
-    table = _table(("light on", ">dose", ">of the budget"), rows)
+    doses = table(("light on", ">dose", ">of the budget"), rows)
     budget = ""
     if facts.budget is not None:
         budget = (
             f'<p class="soft">Budget {facts.budget:.4g} {escape(facts.budget_unit)} '
             "for each field of view.</p>"
         )
-    return _section("Light", dose_curve(facts) + table + budget)
+    return section("Light", dose_curve(facts) + doses + budget)
 
 
 def _share(dose: float, budget: float | None) -> str:
     return "no budget" if not budget else f"{dose / budget:.0%}"
 
 
-def _latency(facts: Facts) -> str:
-    if not facts.latency_ms:
-        return ""
-    most = max(row["p99"] for row in facts.latency_ms.values()) or 1.0
-    rows = []
-    for stage, row in facts.latency_ms.items():
-        numbers = "".join(
-            f'<td class="n">{row[q]:,.2f}</td>' for q in ("p50", "p95", "p99", "max")
-        )
-        width = max(0.0, 120 * row["p99"] / most)
-        rows.append(
-            f"<tr><td>{escape(stage)}</td>{numbers}"
-            f'<td class="n">{int(row.get("count", 0)):,}</td>'
-            f'<td><span class="bar" style="width:{width:.0f}px"></span></td></tr>'
-        )
-    head = ("from, to", ">p50 ms", ">p95 ms", ">p99 ms", ">max ms", ">times", "p99")
-    note = "" if facts.latency_wall else '<p class="soft">In time of the run.</p>'
-    return _section("How long things took", _table(head, rows) + note)
-
-
 def _frames(facts: Facts) -> str:
     c = facts.counts
     planned = "no fixed number" if c.planned is None else f"{c.planned:,}"
-    rows = (
-        ("planned", planned),
-        ("taken", f"{c.taken:,}"),
-        ("of these, asked for by reactions", f"{c.reactions:,}"),
-        ("superseded by reactions, not taken", f"{c.superseded:,}"),
-        ("failed", f"{c.failed:,}"),
-        ("announced, never finished", f"{c.unfinished:,}"),
-        ("taken, but left out by vision", f"{c.skipped:,}"),
-    )
-    body = "".join(
-        f'<tr><td>{escape(k)}</td><td class="n">{v}</td></tr>' for k, v in rows
-    )
-    return _section("Frames", f"<table><tbody>{body}</tbody></table>")
+    rows = [("planned", planned), ("taken", f"{c.taken:,}")]
+    counts = [
+        ("of these, asked for by reactions", c.reactions),
+        ("superseded by reactions, not taken", c.superseded),
+        ("failed", c.failed),
+        ("announced, never finished", c.unfinished),
+    ]
+    if not facts.delivery.subscribers:  # else it stands in their table
+        counts.append(("taken, but left out by vision", c.skipped))
+    # A stream has no plan to supersede or to finish.
+    rows += [(name, f"{n:,}") for name, n in counts if n or not c.stream]
+    if c.stream and not c.lost_certain and not c.lost_possible:
+        rows.append(("lost", "0"))
+    body = "".join(row(k, v, numbers=(1,)) for k, v in rows)
+    return section("Frames", f"<table><tbody>{body}</tbody></table>")
 
 
 def _trouble(facts: Facts) -> str:
-    parts = []
-    for title, items in (("Faults", facts.faults), ("Interlocks", facts.interlocks)):
-        rows = [
-            f'<tr><td class="n">{clock(t_s)}</td><td>{escape(words)}</td></tr>'
-            for t_s, words in items[:MAX_FAULTS]
-        ]
-        left = len(items) - MAX_FAULTS
-        more = f'<p class="soft">and {left:,} more</p>' if left > 0 else ""
-        if rows:
-            parts.append(_section(title, _table((">time", "what"), rows) + more))
+    parts = [
+        section(title, notices(items))
+        for title, items in (("Faults", facts.faults), ("Interlocks", facts.interlocks))
+        if items
+    ]
     if not parts:
         words = "No fault and no interlock."
-        return _section("Faults and interlocks", f'<p class="soft">{words}</p>')
+        return section("Faults and interlocks", soft(words))
     return "".join(parts)
 
 
@@ -355,8 +313,10 @@ def _versions(facts: Facts) -> str:
         f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>"
         for name, value in facts.versions.items()
     )
-    table = f"<table><tbody>{rows}</tbody></table>"
-    inner = f"<details><summary>Versions and host</summary>{table}</details>"
+    inner = (
+        "<details><summary>Versions and host</summary>"
+        f"<table><tbody>{rows}</tbody></table></details>"
+    )
     return (
         f"<footer>{inner if rows else ''}"
         f"<p>{escape(facts.folder)}. Everything here is made from the run's journal "

@@ -86,8 +86,11 @@ td.status { white-space:nowrap; color:var(--done) }
 td.status.imagined { color:var(--soft) }
 td.status.not { color:var(--undone) }
 .more td { color:var(--soft) }
-.bar { display:inline-block; height:8px; border-radius:4px; background:var(--base);
-  min-width:2px; vertical-align:middle }
+svg.strip { width:220px } svg.strip text { font-size:11px; font-weight:400 }
+.bars { fill:var(--base) } path.p50 { stroke:var(--done); stroke-width:2 }
+path.p99 { stroke:var(--react); stroke-width:2 }
+span.p50 { color:var(--done) } span.p99 { color:var(--react) }
+tr.whole td:first-child { font-weight:600 } tr.whole .soft { font-weight:400 }
 details { margin-top:14px } summary { cursor:pointer; color:var(--soft) }
 footer { margin-top:52px; color:var(--soft); font-size:13px }
 @media print { :root { color-scheme:light; --paper:#fff; --card:#fff; --ink:#111;

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from smartscope.record._report_facts import (
-        DecisionFact,
         DoseFact,
         EventFact,
         Facts,
         FrameTimes,
         MapFact,
+        MarkFact,
     )
 
 WIDTH, LEFT, RIGHT = 960, 118, 14
@@ -105,7 +105,7 @@ class _Sheet:
 def timeline(facts: Facts) -> str:
     """Frames by role and position, events, and decisions by policy, over time."""
     rows = facts.frames[:MAX_ROWS]
-    policies = sorted({d.policy for d in facts.decisions})[:MAX_ROWS]
+    policies = sorted(facts.decided.marks)[:MAX_ROWS]
     height = 14 + 34 * len(rows) + 26 * len(policies) + 30
     sheet = _Sheet(height, facts.duration_s, "Timeline of frames, events and decisions")
     bottom = height - 24
@@ -117,7 +117,7 @@ def timeline(facts: Facts) -> str:
         y += 34
     for policy in policies:
         sheet.text(LEFT - 10, y + 16, _short(policy, 17), "label end")
-        _marks(sheet, [d for d in facts.decisions if d.policy == policy], y + 12)
+        _marks(sheet, facts.decided.marks[policy], y + 12)
         y += 26
     return sheet.close()
 
@@ -134,10 +134,11 @@ def _ticks(
 ) -> str:
     # Half a pixel is the finest that can be told apart, so the number of ticks is
     # bounded by the width of the drawing, not by the length of the run.
-    places = sorted({round(sheet.x(float(t)) * 2) / 2 for t in t_s})
-    if not places:
+    share = np.clip(t_s / sheet.span_s, 0.0, 1.0)
+    places = np.unique(np.round(2 * (LEFT + share * (WIDTH - LEFT - RIGHT)))) / 2
+    if not len(places):
         return ""
-    path = "".join(f"M{x:g} {top:g}V{bottom:g}" for x in places)
+    path = "".join(f"M{x:g} {top:g}V{bottom:g}" for x in places.tolist())
     return f'<path d="{path}" class="{kind}"/>'
 
 
@@ -151,10 +152,13 @@ def _event_bars(sheet: _Sheet, events: Sequence[EventFact], y: float) -> None:
         )
 
 
-def _marks(sheet: _Sheet, decisions: Sequence[DecisionFact], y: float) -> None:
-    for d in decisions[:MAX_MARKS]:
+def _marks(sheet: _Sheet, marks: Sequence[MarkFact], y: float) -> None:
+    for mark in marks:
+        d = mark.decision
         x = sheet.x(d.t_s)
         title = f"{clock(d.t_s)}: {d.action} {d.detail}, {d.status}. {d.reason}"
+        if mark.count > 1:
+            title += f" (and {mark.count - 1:,} more close by)"
         kind = "done" if d.done else "imagined" if d.imagined else "undone"
         sheet.add(
             f'<path d="M{x:.1f} {y - 5:g}l5 5l-5 5l-5 -5z" class="{kind}">'

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smartscope.record._report_facts import DecisionFact, Facts
+    from smartscope.record._report_facts import DecidedFact, Facts
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 # Verbs that read the same after "would have".
@@ -28,6 +28,8 @@ _DONE = {
     "Stop": ("ended the run", "ended the run"),
     "Mark": ("left one remark", "left {} remarks"),
 }
+BACK = "back to the plan"
+"""What a `SetInterval` without an interval does."""
 _OUTCOMES = {
     "completed": "Completed",
     "stopped": "Stopped",
@@ -94,7 +96,7 @@ def _filmed(facts: Facts) -> Iterator[str]:
 
 
 def _saw(facts: Facts) -> Iterator[str]:
-    kinds = Counter(event.kind for event in facts.events)
+    kinds = Counter(event.kind for event in facts.events) + Counter(facts.more_events)
     if not kinds:
         yield "Saw no event."
         return
@@ -119,39 +121,39 @@ def _true(facts: Facts) -> str:
 
 
 def _reacted(facts: Facts) -> Iterator[str]:
-    for policy in dict.fromkeys(d.policy for d in facts.decisions):
-        mine = [d for d in facts.decisions if d.policy == policy]
-        if done := _deeds([d for d in mine if d.done]):
+    decided = facts.decided
+    for policy in dict.fromkeys(policy for policy, *_ in decided.deeds):
+        if done := _deeds(decided, policy, "done"):
             yield f"{policy} {_listed(done)}."
-        if imagined := _deeds([d for d in mine if d.imagined]):
+        if imagined := _deeds(decided, policy, "imagined"):
             yield f"{policy} would have {_listed(imagined)}; this run acts on nothing."
-    undone = Counter(d.status for d in facts.decisions if not (d.done or d.imagined))
+    undone: Counter[str] = Counter()
+    for (_, verdict, _, _), times in decided.deeds.items():
+        if verdict not in ("done", "imagined"):
+            undone[verdict] += times
     if undone:
-        text = _listed([f"{n} {status}" for status, n in undone.most_common()])
+        text = _listed([f"{n:,} {status}" for status, n in undone.most_common()])
         yield f"Of what was asked for, not done: {text}."
-    if not facts.decisions and facts.quiet:
+    if not decided.total and facts.quiet:
         most = facts.quiet[0]
         yield f"Nothing was asked for; most often because: {most.why.rstrip('.')}."
 
 
-def _deeds(done: list[DecisionFact]) -> list[str]:
+def _deeds(decided: DecidedFact, policy: str, verdict: str) -> list[str]:
+    mine = {k[2:]: n for k, n in decided.deeds.items() if k[:2] == (policy, verdict)}
     deeds = []
-    fast = sum(
-        d.action == "SetInterval" and d.detail != "back to the plan" for d in done
-    )
-    back = sum(d.action == "SetInterval" for d in done) - fast
-    if fast:
+    if fast := mine.pop(("SetInterval", False), 0):
         deeds.append("changed the filming rate " + _times(fast))
-    if back:
+    if back := mine.pop(("SetInterval", True), 0):
         deeds.append("returned to the plan " + _times(back))
-    for action, count in Counter(d.action for d in done).items():
+    for (action, _), count in mine.items():
         if action in _DONE:
-            deeds.append(_DONE[action][count > 1].format(count))
+            deeds.append(_DONE[action][count > 1].format(f"{count:,}"))
     return deeds
 
 
 def _times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
 
 
 def _went(facts: Facts) -> Iterator[str]:
@@ -162,6 +164,8 @@ def _went(facts: Facts) -> Iterator[str]:
             (counts.failed, "failed"),
             (counts.superseded, "were superseded by reactions"),
             (counts.unfinished, "were announced but never finished"),
+            (counts.lost_certain, "were lost"),
+            (counts.lost_possible, "may have been lost"),
             (counts.skipped, "were left out by vision"),
         )
         if n
@@ -169,7 +173,7 @@ def _went(facts: Facts) -> Iterator[str]:
     if lost:
         yield f"Of the frames, {_listed(lost)}."
     if facts.faults:
-        yield f"{plural(len(facts.faults), 'fault')} noted."
+        yield f"{plural(sum(f.times for f in facts.faults), 'fault')} noted."
     if not facts.outcome:
         yield (
             "The run has no end in its journal: it crashed, was killed, or is still "

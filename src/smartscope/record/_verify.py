@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from smartscope.core import RecordError
 from smartscope.record._journal import read_journal
@@ -83,9 +83,13 @@ def _image(run: RunFolder, name: str, told: list[FrameRecord]) -> Iterator[str]:
     except RecordError as error:
         yield str(error)
         return
-    yield from _places(name, array, told)
     folder = image_folder(run.path, name)
     growing = read_attributes(folder).get("smartscope", {}).get("growing", False)
+    lead = list(array.shape[:-2])
+    if growing and run.end is None:
+        # It grows when pixels come; after a crash the journal may be ahead of them.
+        lead[0] = max([lead[0], *(frame.at[0] + 1 for frame in told if frame.at)])
+    yield from _places(name, (*lead, *array.shape[-2:]), told)
     # After a crash the last block is untrimmed; the journal says what of it counts.
     if growing and run.end is not None and array.shape[0] != len(told):
         yield (
@@ -99,8 +103,10 @@ def _image(run: RunFolder, name: str, told: list[FrameRecord]) -> Iterator[str]:
     yield from _pixels(run, told, there)
 
 
-def _places(name: str, array: Any, told: list[FrameRecord]) -> Iterator[str]:
-    lead, plane = array.shape[:-2], tuple(array.shape[-2:])
+def _places(
+    name: str, shape: tuple[int, ...], told: list[FrameRecord]
+) -> Iterator[str]:
+    lead, plane = shape[:-2], shape[-2:]
     wrong = [
         frame.frame_id
         for frame in told
@@ -109,7 +115,6 @@ def _places(name: str, array: Any, told: list[FrameRecord]) -> Iterator[str]:
         or not all(0 <= i < n for i, n in zip(frame.at, lead, strict=True))
     ]
     if wrong:
-        shape = tuple(array.shape)
         yield f"{_numbers('frame', wrong)} cannot lie in image {name} of shape {shape}"
     shared = [at for at, n in Counter(frame.at for frame in told).items() if n > 1]
     if shared:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from smartscope.core import (
+    NS_PER_S,
     Clock,
     ConfigError,
     Decision,
-    Frame,
     Observation,
     Outcome,
     RealClock,
     RecordError,
     encode,
 )
+from smartscope.record._intake import Intake
 from smartscope.record._journal import Journal
 from smartscope.record._layout import (
     ImageLayout,
@@ -28,8 +29,6 @@ from smartscope.record._layout import (
     forecast_bytes,
     slug,
 )
-from smartscope.record._places import Places
-from smartscope.record._recorder import Recorder
 from smartscope.record._tables import rebuild_tables, write_table
 
 if TYPE_CHECKING:
@@ -39,21 +38,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from smartscope.config import RecordConfig
-    from smartscope.record._recorder import Store
+    from smartscope.core import Frame
+    from smartscope.record._intake import RecordCounts
+    from smartscope.record._store import Store
 
 FORMAT = 1
-_FRAME_FIELDS = tuple(f.name for f in dataclasses.fields(Frame) if f.name != "pixels")
-
-# A decision that comes late is better than a run that ends for want of labels.
-_LABELS_WAIT_S = 5.0
+_SEEN_FIELDS = tuple(
+    f.name for f in dataclasses.fields(Observation) if f.name != "pictures"
+)
+_seen_values = attrgetter(*_SEEN_FIELDS)
 
 
 class RunWriter:
     """Writes one run; made by `RunWriter.create`.
 
-    `frame`, `labels` and the entry methods may be called from any thread. They wait for
-    the disk only when its backlog is full, and raise `RecordError` when the record can
-    no longer be kept.
+    `frame`, `labels`, `keep` and the entry methods may be called from any thread. They
+    wait for the disk only when its backlog is full, and raise `RecordError` when the
+    record can no longer be kept. No lock that `frame` takes is ever held while
+    somebody waits, so a camera thread that asks for no waiting gets none.
 
     Attributes
     ----------
@@ -68,9 +70,7 @@ class RunWriter:
         self.journal = Journal(path / "journal.jsonl")
         self._config = config
         self._clock = clock
-        self._recorder = Recorder(self.journal, path, config, clock.now_ns)
-        self._lock = threading.Lock()
-        self._places = Places(path, config.compression)
+        self._intake = Intake(path, config, self.journal, clock)
         self._closed = False
 
     @classmethod
@@ -141,9 +141,7 @@ class RunWriter:
             return
         check_disk_space(self.path, forecast_bytes(layouts), self._config.min_free_mb)
         for layout in layouts:
-            with self._lock:
-                store = self._places.plan(layout)
-            _open(store)
+            _open(self._intake.plan(layout))
 
     def open_growing(
         self,
@@ -165,14 +163,13 @@ class RunWriter:
         RecordError
             If it cannot be created.
         """
-        with self._lock:
-            name, store = self._places.grow(
-                f"{role}-{camera}",
-                shape_yx,
-                np.dtype(dtype).name,
-                pixel_um=pixel_um,
-                interval_s=interval_s,
-            )
+        name, store = self._intake.grow(
+            f"{role}-{camera}",
+            shape_yx,
+            np.dtype(dtype).name,
+            pixel_um=pixel_um,
+            interval_s=interval_s,
+        )
         if self._config.images:
             _open(store)
         return name
@@ -186,37 +183,67 @@ class RunWriter:
 
         A planned frame goes to its place in the image of its position, if it fits and
         the place is free; every other one into the growing array of its role, camera,
-        shape and type.
+        shape and type. With ``record.keep: asked`` the pixels of a stream wait in
+        memory for `keep`.
 
         Parameters
         ----------
         frame : Frame
-            Its pixels must not change until they are on disk.
+            Its pixels must not change while anybody holds them; the record lets go of
+            them as soon as they are on disk.
         array : str or None
             Name of the growing array instead of role and camera.
         wait_s : float
             How long to wait for room in a full backlog, wall time: 0 for a camera,
-            more for a source that can be slowed.
+            which then waits for nothing at all; more for a source that can be slowed.
 
         Raises
         ------
         RecordError
             If the backlog is full or something could not be written; the frame was
-            not recorded then.
+            not recorded then, and is counted in `refused`.
         """
-        line = {field: getattr(frame, field) for field in _FRAME_FIELDS}
-        line |= {"shape": frame.shape, "dtype": frame.pixels.dtype.name}
-        line |= {"array": None, "at": ()}
-        place = None
-        if self._config.images:
-            self._recorder.check_room(frame.pixels.nbytes, wait_s)
-        with self._lock:
-            if self._config.images:
-                place = self._places.take(frame, array)
-                line |= {"array": place.name, "at": place.at}
-            self.journal.write("frame", line, t_ns=frame.t_published_ns)
-            if place is not None:
-                self._recorder.put(place.store, place.at, frame.pixels, frame.frame_id)
+        self._intake.frame(frame, array, wait_s)
+
+    def keep(self, before_s: float, after_s: float = 0.0, *, action_id: str) -> int:
+        """Keep the frames around now, where ``record.keep: asked`` holds them back.
+
+        Those exposed within the last `before_s` go from memory to disk, in order, and
+        so will those exposed until `after_s` from now. A ``kept`` entry says what was
+        asked and how much was no longer there; a ``placed`` entry for each frame says
+        where it went.
+
+        Parameters
+        ----------
+        before_s, after_s : float
+            Run clock, not negative.
+        action_id : str
+            Who asked.
+
+        Returns
+        -------
+        int
+            Frames that were in memory; 0 if every frame is kept anyway.
+
+        Raises
+        ------
+        RecordError
+            If they do not fit into the backlog, or something could not be written.
+        """
+        now_ns = self._clock.now_ns()
+        from_ns, to_ns = now_ns - _ns(before_s), now_ns + _ns(after_s)
+        kept, missing_ns = self._intake.keep(from_ns, to_ns)
+        if not self._config.images:
+            missing_ns = now_ns - from_ns
+        line = {
+            "action_id": action_id,
+            "frames": kept,
+            "from_s": from_ns / NS_PER_S,
+            "to_s": to_ns / NS_PER_S,
+            "missing_s": missing_ns / NS_PER_S,
+        }
+        self.note("kept", line, t_ns=now_ns)
+        return kept
 
     def labels(
         self,
@@ -228,6 +255,7 @@ class RunWriter:
         """Record the label image that was made from these frames.
 
         It lies under the image of the last of them, at the same index without ``c``.
+        Frames that had to be asked for (``record.keep: asked``) have none.
 
         Parameters
         ----------
@@ -245,19 +273,8 @@ class RunWriter:
             return
         ids = (frame_ids,) if isinstance(frame_ids, int) else tuple(frame_ids)
         image = np.asarray(labels, dtype=np.int32)
-        # Not under the lock: frames must not wait for labels that wait.
-        self._recorder.check_room(image.nbytes, _LABELS_WAIT_S)
-        with self._lock:
-            place = self._places.take_labels(ids[-1], (image.shape[0], image.shape[1]))
-            if place is None:
-                raise RecordError(
-                    f"labels for frame {ids[-1]} came after it was forgotten; let "
-                    "vision look at the latest frame only"
-                )
-            line = {"frame_ids": ids, "array": place.name, "at": place.at}
-            now_ns = self._clock.now_ns() if t_ns is None else t_ns
-            self.journal.write("labels", line, t_ns=now_ns)
-            self._recorder.put(place.store, place.at, image, ids[-1])
+        now_ns = self._clock.now_ns() if t_ns is None else t_ns
+        self._intake.labels(ids, image, now_ns)
 
     def observed(
         self, seen: Observation, stamps: Mapping[str, int] | None = None
@@ -267,7 +284,9 @@ class RunWriter:
         The tables are made from these entries. `stamps` are further run-clock times,
         for example ``received`` and ``seen``.
         """
-        self.note("observation", {"observation": seen, "stamps": stamps or {}})
+        # Without the pictures, which must not wait for the disk with it.
+        told = dict(zip(_SEEN_FIELDS, _seen_values(seen), strict=True))
+        self.note("observation", {"observation": told, "stamps": stamps or {}})
         if seen.pictures.labels is not None and seen.frame_ids:
             self.labels(seen.frame_ids, seen.pictures.labels)
 
@@ -286,13 +305,14 @@ class RunWriter:
         *,
         t_ns: int | None = None,
         flush: bool = False,
+        wait: bool = True,
     ) -> None:
         """Journal an entry of any kind; `t_ns` is now on the run's clock if not given.
 
         See `Journal.write` for the rest.
         """
         now_ns = self._clock.now_ns() if t_ns is None else t_ns
-        self.journal.write(kind, data, t_ns=now_ns, flush=flush)
+        self.journal.write(kind, data, t_ns=now_ns, flush=flush, wait=wait)
 
     def write_table(self, name: str, columns: Mapping[str, Any]) -> Path:
         """Write a whole table, for example the ``truth`` of a simulated run.
@@ -307,7 +327,17 @@ class RunWriter:
     @property
     def backlog_bytes(self) -> int:
         """Bytes of pixels that have not reached the disk yet."""
-        return self._recorder.backlog_bytes
+        return self._intake.backlog_bytes
+
+    @property
+    def refused(self) -> int:
+        """Frames that were not recorded because the record could not take them."""
+        return self._intake.counts.dropped
+
+    @property
+    def counts(self) -> RecordCounts:
+        """Frames taken and refused so far."""
+        return self._intake.counts
 
     # -- ending -------------------------------------------------------------------
 
@@ -340,7 +370,7 @@ class RunWriter:
         last, problem = _writable(end)
         problems += problem
         try:
-            attempt(lambda: self._recorder.close(self._places.trim))
+            attempt(self._intake.close)
             attempt(self._make_tables)
         finally:
             attempt(self.journal.check)
@@ -354,12 +384,16 @@ class RunWriter:
         if self._closed:
             return
         self._closed = True
-        self._recorder.abort()
+        self._intake.abort()
         self.journal.close()
 
     def _make_tables(self) -> None:
         self.journal.flush()
         rebuild_tables(self.path)
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * NS_PER_S)
 
 
 def _writable(end: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:

@@ -17,6 +17,7 @@ from smartscope.rig._commands import Command
 from smartscope.rig._geometry import Geometry
 from smartscope.rig._light import LightScale
 from smartscope.rig._mmcore import create_core
+from smartscope.rig._probe import ProbeReport, Rate, Verdict, probe
 from smartscope.rig._quiet import import_quietly
 from smartscope.rig._register import Shift, measure_shift
 from smartscope.rig._rig import Rig
@@ -32,11 +33,15 @@ __all__ = [
     "ExternalChange",
     "Geometry",
     "LightScale",
+    "ProbeReport",
+    "Rate",
     "Rig",
     "Shift",
+    "Verdict",
     "calibrate",
     "check_configuration",
     "create_core",
     "import_quietly",
     "measure_shift",
+    "probe",
 ]

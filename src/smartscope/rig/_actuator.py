@@ -23,12 +23,13 @@ from smartscope.rig._resources import (
 from smartscope.rig._settle import Settler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike
 
     from smartscope.rig._bench import Bench
     from smartscope.rig._commands import Command
+    from smartscope.rig._resources import Resource
 
 
 class Actuator:
@@ -40,13 +41,11 @@ class Actuator:
     fill) and `SafetyError` for what the rig file never allows.
     """
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, make_safe: Callable[[Resource], None]) -> None:
         self._bench = bench
-        self._issuer = Issuer(bench)
+        self._issuer = Issuer(bench, make_safe)
         self._mover = Mover(bench, self._issuer)
-        self._settler = Settler(
-            bench.port, bench.clock, bench.config, bench.book, bench.cache
-        )
+        self._settler = Settler(bench)
 
     # --------------------------------------------------------------------- moves
 
@@ -96,12 +95,12 @@ class Actuator:
     def _set_light(self, light: Light, value: float) -> Command:
         scale, port = light.scale, self._bench.port
         self._check_power(light, scale.percent(value))
-        others = self._others(light, scale.device, scale.property)
+        device, prop = scale.device, scale.property
         return self._issuer.issue(
             light,
             value,
-            lambda _: port.set_property(scale.device, scale.property, f"{value:.10g}"),
-            touches=others,
+            lambda _: port.set_property(device, prop, f"{value:.10g}"),
+            touches=self._bench.table.touches(light, device, prop),
         )
 
     def _check_power(self, light: Light, percent: float) -> None:
@@ -129,14 +128,13 @@ class Actuator:
 
     def set_shutter(self, is_open: bool) -> Command:
         """Open or close the shutter."""
-        shutter, port = self._bench.table.need("shutter", Shutter), self._bench.port
-        others = self._others(shutter, shutter.device, "State")
-        wanted = bool(is_open)
+        table, port = self._bench.table, self._bench.port
+        shutter, wanted = table.need("shutter", Shutter), bool(is_open)
         return self._issuer.issue(
             shutter,
             wanted,
             lambda _: port.set_shutter(shutter.device, wanted),
-            touches=others,
+            touches=table.touches(shutter, shutter.device, "State"),
         )
 
     def show_pattern(self, image: ArrayLike) -> Command:
@@ -185,13 +183,12 @@ class Actuator:
                 f"exposure {exposure_ms:g} ms lies outside of the rig's "
                 f"limits.exposure_ms, {span[0]:g} to {span[1]:g} ms"
             )
-        exposure = bench.table.need("exposure", Exposure)
-        others = self._others(exposure, camera, "Exposure")
+        exposure, wanted = bench.table.need("exposure", Exposure), float(exposure_ms)
         return self._issuer.issue(
             exposure,
-            float(exposure_ms),
-            lambda _: bench.port.set_exposure(camera, float(exposure_ms)),
-            touches=others,
+            wanted,
+            lambda _: bench.port.set_exposure(camera, wanted),
+            touches=bench.table.touches(exposure, camera, "Exposure"),
         )
 
     def set_roi(self, roi: Roi | None) -> Command:
@@ -243,7 +240,7 @@ class Actuator:
         ):
             return self._nothing_to_do(channel.name, channel.describe(preset))
         promises: dict[str, object] = {}
-        touches: set[str] = set()
+        touches = {channel.name}
         for device, prop, text in channel.presets[preset]:
             for other in bench.table.concerned(device, prop):
                 if isinstance(other, Turret):
@@ -254,8 +251,7 @@ class Actuator:
                     promises[other.name] = value
                 elif isinstance(other, Shutter | Exposure):
                     promises[other.name] = other.parse(prop, text)
-                elif other is not channel:
-                    touches.add(other.name)
+                touches.add(other.name)
         return self._issuer.issue(
             channel,
             preset,
@@ -265,10 +261,14 @@ class Actuator:
         )
 
     def _nothing_to_do(self, name: str, value: Mapping[str, float | str]) -> Command:
-        with self._bench.gate.passing():
-            command = self._bench.book.open(name, value)
-            self._bench.book.close(command, value)
+        bench = self._bench
+        bench.gate.enter()
+        try:
+            command = bench.book.open(name, value, frozenset({name}))
+            bench.book.close(command, value)
             return command
+        finally:
+            bench.gate.leave()
 
     def _refuse_turning(self, turret: Turret, label: str, preset: str) -> None:
         if label != self._bench.cache.value("objective"):
@@ -284,7 +284,6 @@ class Actuator:
         One that belongs to a role goes the way of that role, with its limits.
         """
         bench, text = self._bench, _text(value)
-        at = bench.table.property(device, prop)
         for other in bench.table.concerned(device, prop):
             try:
                 if isinstance(other, Turret):
@@ -301,23 +300,22 @@ class Actuator:
                 ) from error
             if isinstance(other, Region):
                 self._refuse_while_running(prop.lower())
+        at = bench.table.property(device, prop)
         return self._issuer.issue(
             at,
             text,
             lambda _: bench.port.set_property(device, prop, text),
-            touches=self._others(at, device, prop),
+            touches=bench.table.touches(at, device, prop),
         )
-
-    def _others(self, resource: object, device: str, prop: str) -> frozenset[str]:
-        concerned = self._bench.table.concerned(device, prop)
-        return frozenset(other.name for other in concerned if other is not resource)
 
     # -------------------------------------------------------------------- settle
 
     def settle(self, *commands: Command, timeout_s: float | None = None) -> None:
         """Wait for exactly the devices of `commands`, read back, verify.
 
-        All of them are seen through even when one fails.
+        All of them are seen through even when one fails. Of several commands on one
+        resource only the newest is waited for, also where it is not among `commands`;
+        the others end with it, superseded and not verified.
 
         Parameters
         ----------
@@ -333,36 +331,11 @@ class Actuator:
         failed: HardwareError | None = None
         for command in commands:
             try:
-                self._settle_one(command, timeout_s)
+                self._settler.finish(command, timeout_s)
             except HardwareError as error:
                 failed = failed or error
         if failed is not None:
             raise failed
-
-    def _settle_one(self, command: Command, timeout_s: float | None) -> None:
-        if command.is_over:
-            if command.error is not None:
-                raise command.error
-            return
-        resource = self._bench.table.get(command.resource)
-        if resource is None:
-            raise HardwareError(f"command {command.number} is not of this rig")
-        self._settler.finish(command, resource, self._see_touched, timeout_s)
-
-    def _see_touched(self, command: Command) -> None:
-        for name in sorted(command.touches - {command.resource}):
-            resource = self._bench.table.get(name)
-            if resource is None:
-                continue
-            promised = command.promises.get(name)
-            found = resource.read_for(promised)
-            self._bench.store(resource, found, "read")
-            if name in command.promises and not resource.same(promised, found):
-                raise HardwareError(
-                    f"{resource.describe(promised)} was asked for and "
-                    f"{resource.describe(found)} was found",
-                    device=resource.devices[0] if resource.devices else "",
-                )
 
 
 def _text(value: str | float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -69,15 +68,20 @@ class Bench:
         only = list(self.config.calibration)
         return only[0] if only else None
 
-    def store(self, resource: Resource, value: object, source: str) -> None:
-        """Put a value into cache and history, now."""
+    def store(self, resource: Resource, value: object, source: str) -> int:
+        """Put a value into cache and history; returns when, run clock."""
         now = self.clock.now_ns()
         resource.trace(now, value)
         self.cache.put(resource.name, value, now, source)
+        return now
 
 
 class ResourceTable:
-    """Every resource of a rig by name, and which of them a property concerns."""
+    """Every resource of a rig by name, and which of them a property concerns.
+
+    Looked up for every command and notification, so without a lock: dicts of it only
+    ever grow, and their values never change in place.
+    """
 
     def __init__(
         self,
@@ -92,7 +96,8 @@ class ResourceTable:
         self._port = port
         self._lock = threading.Lock()
         self._by_name: dict[str, Resource] = {}
-        self._by_property: dict[tuple[str, str], list[Resource]] = {}
+        self._by_property: dict[tuple[str, str], tuple[Resource, ...]] = {}
+        self._touches: dict[tuple[str, str, str], frozenset[str]] = {}
         tolerance = config.tolerance_um
         if at := devices.stage:
             self._add(Stage(port, at, tolerance.get(at, STAGE_TOLERANCE_UM), history))
@@ -124,12 +129,11 @@ class ResourceTable:
 
     def get(self, name: str) -> Resource | None:
         """Resource of this name, or None."""
-        with self._lock:
-            return self._by_name.get(name)
+        return self._by_name.get(name)
 
     def find(self, name: str, kind: type[R]) -> R | None:
         """Resource of this name and kind, or None."""
-        resource = self.get(name)
+        resource = self._by_name.get(name)
         return resource if isinstance(resource, kind) else None
 
     def need(self, name: str, kind: type[R]) -> R:
@@ -189,15 +193,25 @@ class ResourceTable:
 
     def concerned(self, device: str, prop: str) -> tuple[Resource, ...]:
         """Resources that a change of this property may change."""
-        with self._lock:
-            return tuple(self._by_property.get((device, prop), ()))
+        return self._by_property.get((device, prop), ())
+
+    def touches(self, resource: Resource, device: str, prop: str) -> frozenset[str]:
+        """Everything that a command on `resource` through this property may change."""
+        key = (resource.name, device, prop)
+        found = self._touches.get(key)
+        if found is None:
+            with self._lock:
+                others = {other.name for other in self.concerned(device, prop)}
+                found = self._touches[key] = resource.alone | others
+        return found
 
     def _add(self, resource: R) -> R:
         with self._lock:
             known = self._by_name.setdefault(resource.name, resource)
             if known is resource:
                 for at in resource.watches:
-                    self._by_property.setdefault(at, []).append(resource)
+                    self._by_property[at] = (*self._by_property.get(at, ()), resource)
+                self._touches = {}
             # Two threads may have made the same one; both use the first.
             return cast("R", known)
 
@@ -210,9 +224,8 @@ class Gate:
         self._inside = 0
         self._shut = False
 
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Hold the rig open while a command is issued.
+    def enter(self) -> None:
+        """Hold the rig open while a command is issued, until `leave`.
 
         Raises
         ------
@@ -223,11 +236,11 @@ class Gate:
             if self._shut:
                 raise HardwareError("the rig is closed")
             self._inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside -= 1
+
+    def leave(self) -> None:
+        """Let the rig close again."""
+        with self._lock:
+            self._inside -= 1
 
     def shut(self) -> bool:
         """Let nobody in any more; True if nobody is inside."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from smartscope.rig._roles import Devices
 
 How = Literal["live", "restart", "sequenceable"]
+"""How a parameter may change while the camera films."""
 _ALWAYS = (
     "stage",
     "focus",
@@ -61,6 +62,9 @@ class Capabilities:
 def find_capabilities(port: Port, config: RigConfig, devices: Devices) -> Capabilities:
     """Ask the devices what they can follow by hardware; the rig file has the last word.
 
+    What a change does to a running camera cannot be asked, only tried: see
+    `smartscope.rig.probe`, whose findings the rig file then holds.
+
     Raises
     ------
     ConfigError
@@ -68,21 +72,28 @@ def find_capabilities(port: Port, config: RigConfig, devices: Devices) -> Capabi
     """
     table: dict[str, How] = dict.fromkeys(_ALWAYS, "live")
     table.update(dict.fromkeys(_RESTART, "restart"))
-    for parameter in _sequenceable(port, config, devices):
+    for parameter in sequenceable_parameters(port, config, devices):
         table[parameter] = "sequenceable"
-    for parameter, how in config.capabilities.items():
-        if parameter not in table and not _is_property(port, parameter):
-            raise ConfigError(
-                f"there is no parameter '{parameter}'",
-                file=file_of(config),
-                field=f"capabilities.{parameter}",
-                fix=did_you_mean(parameter, table),
-            )
-        table[parameter] = how
+    for section, names in (
+        ("capabilities", config.capabilities),
+        ("camera.effect_after_frames", config.camera.effect_after_frames),
+    ):
+        for parameter in names:
+            if parameter not in table and not _is_property(port, parameter):
+                raise ConfigError(
+                    f"there is no parameter '{parameter}'",
+                    file=file_of(config),
+                    field=f"{section}.{parameter}",
+                    fix=did_you_mean(parameter, table),
+                )
+    table.update(config.capabilities)
     return Capabilities(_roles(config, devices), table)
 
 
-def _sequenceable(port: Port, config: RigConfig, devices: Devices) -> list[str]:
+def sequenceable_parameters(
+    port: Port, config: RigConfig, devices: Devices
+) -> list[str]:
+    """Parameters whose devices say that they can follow the camera's trigger."""
     core, found = port.core, []
     if core.isExposureSequenceable(devices.camera):
         found.append("exposure")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from smartscope.core import NS_PER_MS, HardwareError
@@ -20,12 +19,19 @@ class Issuer:
 
     One lock per resource keeps number and order of its commands the same; it is held
     only while the device is being told.
+
+    Parameters
+    ----------
+    bench : Bench
+    make_safe : callable
+        Applies the part of the safe state that concerns one resource again.
     """
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, make_safe: Callable[[Resource], None]) -> None:
         self._bench = bench
-        self._locks: dict[str, threading.Lock] = {}
-        self._locks_lock = threading.Lock()
+        self._make_safe = make_safe
+        self._settle_ms = bench.config.settle_ms
+        self._property_ms = bench.config.timing.property_ms
 
     def issue(
         self,
@@ -34,10 +40,13 @@ class Issuer:
         tell: Callable[[Command], None],
         *,
         promises: Mapping[str, object] | None = None,
-        touches: frozenset[str] = frozenset(),
+        touches: frozenset[str] | None = None,
         moves: bool = False,
     ) -> Command:
         """Tell a device to become `value`.
+
+        A command that the safe state overtakes on its way in is not told any more, and
+        one that it overtakes while the device is told is undone; both are superseded.
 
         Parameters
         ----------
@@ -47,8 +56,9 @@ class Issuer:
             Makes the core calls; may set the command's further steps.
         promises : mapping of resource name to value
             What else will have changed; verified too.
-        touches : frozenset of str
-            What else may change; read back, not verified.
+        touches : frozenset of str, optional
+            All that may change, `resource` and promises among it; what is not
+            promised is read back, not verified.
         moves : bool
             The value holds only on arrival; otherwise it holds from now on.
 
@@ -57,39 +67,48 @@ class Issuer:
         HardwareError
             If the rig is closed or the device refuses at once.
         """
-        bench, promises = self._bench, dict(promises or {})
-        with bench.gate.passing(), self._lock(resource.name):
-            command = bench.book.open(
-                resource.name,
-                resource.describe(value),
-                touches | frozenset(promises),
-            )
-            command.devices = resource.devices
-            command.value = value
-            command.promises = promises
-            # Before telling: the device may answer before the call returns.
-            bench.cache.expect(resource.name, value)
-            try:
-                tell(command)
-            except HardwareError as error:
-                self._refused(command, resource, error)
-                raise
-            if not moves:
-                self._holds(command, resource, value)
-            return command
+        book, cache, gate = self._bench.book, self._bench.cache, self._bench.gate
+        overrides = book.overrides(resource.name)
+        gate.enter()
+        try:
+            with resource.lock:
+                wanted = resource.describe(value)
+                command = book.open(resource.name, wanted, touches or resource.alone)
+                command.devices = resource.devices
+                command.value = value
+                if promises:
+                    command.promises = promises
+                if overrides != book.overrides(resource.name):
+                    command.superseded = True
+                    return command
+                # Before telling: the device may answer before the call returns.
+                cache.expect(resource.name, value)
+                try:
+                    tell(command)
+                except HardwareError as error:
+                    self._refused(command, resource, error)
+                    raise
+                with book.lock:
+                    if not moves and not command.superseded:
+                        self._holds(command, resource, value)
+                if command.superseded:
+                    self._make_safe(resource)
+                return command
+        finally:
+            gate.leave()
 
     def _holds(self, command: Command, resource: Resource, value: object) -> None:
         bench = self._bench
-        bench.store(resource, value, "commanded")
+        now = bench.store(resource, value, "commanded")
         for name, promised in command.promises.items():
             if (other := bench.table.get(name)) is not None:
                 bench.store(other, promised, "commanded")
-        count = 1 + len(command.promises)
-        took_ms = bench.config.timing.property_ms * count
-        rests = (bench.config.settle_ms.get(d, 0.0) for d in command.devices)
-        took_ms += max(rests, default=0.0)
-        command.t_arrival_ns = bench.clock.now_ns()
-        command.t_ready_ns = command.t_arrival_ns + int(took_ms * NS_PER_MS)
+        took_ms = self._property_ms * (1 + len(command.promises))
+        if self._settle_ms:
+            rests = (self._settle_ms.get(d, 0.0) for d in command.devices)
+            took_ms += max(rests, default=0.0)
+        command.t_arrival_ns = now
+        command.t_ready_ns = now + int(took_ms * NS_PER_MS)
 
     def _refused(
         self, command: Command, resource: Resource, error: HardwareError
@@ -101,7 +120,3 @@ class Issuer:
             # It does not answer at all; the last known value stays, and ages.
             bench.cache.expect(resource.name, bench.cache.value(resource.name))
         bench.book.close(command, {}, error)
-
-    def _lock(self, name: str) -> threading.Lock:
-        with self._locks_lock:
-            return self._locks.setdefault(name, threading.Lock())

@@ -144,7 +144,7 @@ class Mover:
                 offset,
                 wanted,
                 lambda c: self._send_offset(c, offset, wanted, drive.total(target)),
-                touches=frozenset({drive.name}),
+                touches=frozenset({offset.name, drive.name}),
                 moves=True,
             )
 
@@ -154,7 +154,7 @@ class Mover:
             command.steps.append(lambda c: self._relock(c, drive, target))
 
         return self._issuer.issue(
-            drive, target, tell, touches=frozenset({lock.name}), moves=True
+            drive, target, tell, touches=frozenset({drive.name, lock.name}), moves=True
         )
 
     def _send_offset(
@@ -229,7 +229,7 @@ class Mover:
             label,
             tell,
             promises=promises,
-            touches=frozenset({"autofocus"} if held else ()),
+            touches=turret.alone | {*promises} | ({"autofocus"} if held else set()),
             moves=True,
         )
 

@@ -37,22 +37,24 @@ def ask(device: str, doing: str, call: Callable[[], T]) -> T:
     except Exception as error:
         # Adapters raise RuntimeError, devices written in Python anything at all; every
         # one of them means that this device did not do this.
-        raise HardwareError(
-            f"{doing} was refused: {words_of(error)}", device=device
-        ) from error
+        raise refused(device, doing, error) from error
+
+
+def refused(device: str, doing: str, error: Exception) -> HardwareError:
+    """What to raise when a device did not do this."""
+    return HardwareError(f"{doing} was refused: {words_of(error)}", device=device)
 
 
 def tell(device: str, doing: str, call: Callable[[], Any]) -> None:
     """Do `call`; as `ask`, but the failure of an outside listener is only logged."""
-
-    def heard() -> None:
-        try:
-            call()
-        except EmitLoopError as error:
-            # The device did it; a listener of somebody else failed afterwards.
-            _log.warning("a listener failed after %s: %s", doing, words_of(error))
-
-    ask(device, doing, heard)
+    try:
+        call()
+    except EmitLoopError as error:
+        # The device did it; a listener of somebody else failed afterwards.
+        _log.warning("a listener failed after %s: %s", doing, words_of(error))
+    except Exception as error:
+        # As in `ask`.
+        raise refused(device, doing, error) from error
 
 
 class Port:
@@ -61,8 +63,12 @@ class Port:
     Every method raises `HardwareError` with the device and Micro-Manager's words.
     """
 
+    # What runs for every frame is written out: `ask`, `tell` and their closures would
+    # cost more than the call.
+
     def __init__(self, core: CMMCorePlus) -> None:
         self.core = core
+        self._cores: dict[str, Any] = {}
         self.on_set: Callable[[str, str, str], None] | None = None
         """Told of every property set past outside listeners; must return at once."""
 
@@ -72,27 +78,31 @@ class Port:
         return bool(asks is not None and asks(device))
 
     def _core_for(self, device: str) -> Any:
-        core = self.core
-        return core if self.is_python(device) else super(CMMCorePlus, core)
+        found = self._cores.get(device)
+        if found is None:
+            core = self.core
+            found = core if self.is_python(device) else super(CMMCorePlus, core)
+            self._cores[device] = found
+        return found
 
     def set_property(self, device: str, prop: str, value: str) -> None:
         """Set a property."""
         core = self._core_for(device)
-        tell(
-            device,
-            f"setting {prop} to {value}",
-            lambda: core.setProperty(device, prop, value),
-        )
-        if self.on_set is not None:
-            self.on_set(device, prop, value)
+        try:
+            core.setProperty(device, prop, value)
+        except EmitLoopError as error:
+            _log.warning("a listener failed after %s: %s", prop, words_of(error))
+        except Exception as error:
+            raise refused(device, f"setting {prop} to {value}", error) from error
+        if (on_set := self.on_set) is not None:
+            on_set(device, prop, value)
 
     def get_property(self, device: str, prop: str) -> str:
         """Ask the device for a property."""
-        return ask(
-            device,
-            f"reading {prop}",
-            lambda: str(self.core.getProperty(device, prop)),
-        )
+        try:
+            return str(self.core.getProperty(device, prop))
+        except Exception as error:
+            raise refused(device, f"reading {prop}", error) from error
 
     def cached_property(self, device: str, prop: str) -> str:
         """Value Micro-Manager last set or was told; the device is not asked."""
@@ -105,13 +115,10 @@ class Port:
     def set_shutter(self, device: str, is_open: bool) -> None:
         """Open or close a shutter."""
         core = self._core_for(device)
-        tell(
-            device,
-            "opening" if is_open else "closing",
-            lambda: core.setShutterOpen(device, is_open),
-        )
-        if self.on_set is not None:
-            self.on_set(device, "State", str(int(is_open)))
+        doing = "opening" if is_open else "closing"
+        tell(device, doing, lambda: core.setShutterOpen(device, is_open))
+        if (on_set := self.on_set) is not None:
+            on_set(device, "State", "1" if is_open else "0")
 
     def get_shutter(self, device: str) -> bool:
         """Ask a shutter whether it is open."""
@@ -227,11 +234,10 @@ class Port:
 
     def busy(self, device: str) -> bool:
         """Ask a device whether it is still at work."""
-        return ask(
-            device,
-            "asking whether it is busy",
-            lambda: bool(self.core.deviceBusy(device)),
-        )
+        try:
+            return bool(self.core.deviceBusy(device))
+        except Exception as error:
+            raise refused(device, "asking whether it is busy", error) from error
 
     def announce(self, device: str, prop: str, value: str) -> None:
         """Tell outside listeners of a property that was set past them."""

@@ -86,6 +86,8 @@ class Property(Resource):
 
     def same(self, wanted: str, found: str) -> bool:
         """Equal text, or numbers within a thousandth of the range."""
+        if equal_text(wanted, found):
+            return True
         core, span = self._port.core, 0.0
         if core.hasPropertyLimits(*self._at):
             span = core.getPropertyUpperLimit(*self._at)

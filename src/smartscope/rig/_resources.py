@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from smartscope.rig._geometry import GEOMETRY_PROPERTIES, CameraGeometry, Geometry
@@ -38,6 +39,10 @@ class Resource:
         Whether it is asked about when the rig is idle, for devices that tell nothing.
     grace_s : float
         Devices that report idle a moment before they are there get this long.
+    lock : Lock
+        Held while its device is told: keeps number and order of commands the same.
+    alone : frozenset of str
+        What a command on this and on nothing else touches: its name.
     """
 
     polled = False
@@ -52,6 +57,8 @@ class Resource:
         self.name = name
         self.devices = devices
         self.watches = watches
+        self.lock = threading.Lock()
+        self.alone = frozenset({name})
 
     def read(self) -> Any:
         """Ask the devices."""
@@ -226,8 +233,7 @@ class Light(Resource):
 
     def same(self, wanted: float, found: float) -> bool:
         """Within a thousandth of the range."""
-        low, high = self.scale.line.range
-        return abs(wanted - found) <= TOLERANCE * (high - low)
+        return abs(wanted - found) <= TOLERANCE * (self.scale.high - self.scale.low)
 
     def trace(self, t_ns: int, value: float) -> None:
         """Percent of the range."""

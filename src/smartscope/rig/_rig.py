@@ -82,7 +82,7 @@ class Rig:
         self._safe = safe
         self._tenure = tenure
         self._watcher = Watcher(bench)
-        self._last_map: tuple[object, tuple[PixelMap, bool]] | None = None
+        self._last_map: tuple[object, object, tuple[PixelMap, bool]] | None = None
         self._driving = threading.Lock()
         self._driver = ""
         self._closing = threading.Lock()
@@ -95,7 +95,8 @@ class Rig:
         self.lights: Mapping[str, LightScale] = bench.lights
         self.sensor_shape = bench.geometry.sensor_shape
         self.capabilities = capabilities
-        self.actuator = Actuator(bench)
+        self.actuator = Actuator(bench, safe.apply_to)
+        self._cache = bench.cache
 
     @classmethod
     def open(
@@ -181,7 +182,7 @@ class Rig:
         if self.devices.turret is None and (name := bench.objective()) is not None:
             if (magnification := magnification_of(name)) is not None:
                 self.history.set("magnification", now, magnification)
-        bench.cache.build_with(self._state_of, now)
+        bench.cache.build_with(self._fields_of, now)
         self._watcher.start()
 
     # --------------------------------------------------------------------- looking
@@ -189,13 +190,14 @@ class Rig:
     def state(self, t_ns: int) -> HardwareState:
         """What the rig was like at `t_ns`, from the cache; no device is asked.
 
+        The same object as long as an equal one would come out.
         `HardwareState.external` names what others changed and nobody has taken yet.
         """
-        return self._bench.cache.state(t_ns)
+        return self._cache.state(t_ns)
 
     def take_external(self) -> tuple[ExternalChange, ...]:
         """Hand over what others changed since the last call; call it once per frame."""
-        return self._bench.cache.take_external()
+        return self._cache.take_external()
 
     def poll(self) -> None:
         """Ask every device about everything now; not for the acquisition thread."""
@@ -220,16 +222,17 @@ class Rig:
         return self._map()[1]
 
     def _map(self) -> tuple[PixelMap, bool]:
+        cache = self._cache
+        geometry: Geometry = cache.value("roi")
+        objective, last = cache.value("objective"), self._last_map
+        # The cache gives the same object as long as the value is equal.
+        if last is not None and last[0] is geometry and last[1] is objective:
+            return last[2]
         bench = self._bench
-        geometry: Geometry = bench.cache.value("roi")
-        key = (bench.cache.value("objective"), geometry)
-        last = self._last_map
-        if last is not None and last[0] == key:
-            return last[1]
         calibration = self.config.calibration.get(bench.objective() or "")
         affine = affine_of(bench.port, calibration, geometry.orientation)
         made = pixel_map_of(affine, geometry, self.sensor_shape), affine.measured
-        self._last_map = (key, made)
+        self._last_map = (geometry, objective, made)
         return made
 
     @property
@@ -356,33 +359,31 @@ class Rig:
             except HardwareError as error:
                 _log.warning("%s", error)
 
-    def _state_of(self, values: Mapping[str, Any]) -> HardwareState:
+    def _fields_of(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of `HardwareState` that follow from the values of all resources."""
         x_um, y_um = values.get("stage", (None, None))
         heights = [values[k] for k in ("focus", "fine_focus") if k in values]
         objective = self._bench.objective_in(values.get("objective"))
-        percent = {
-            name: round(scale.percent(values[f"light:{name}"]), 6)
-            for name, scale in self.lights.items()
-        }
-        mw = {
-            name: power
-            for name, scale in self.lights.items()
-            if (power := scale.mw(percent[name], objective)) is not None
-        }
+        percent: dict[str, float] = {}
+        mw: dict[str, float] = {}
+        for name, scale in self.lights.items():
+            percent[name], power = scale.shown(values[f"light:{name}"], objective)
+            if power is not None:
+                mw[name] = power
         geometry: Geometry = values["roi"]
-        return HardwareState(
-            x_um=x_um,
-            y_um=y_um,
-            z_um=sum(heights) if heights else None,
-            channel=values.get("channel"),
-            objective=objective,
-            exposure_ms=values.get("exposure"),
-            power_percent=percent,
-            power_mw=mw,
-            shutter_open=values.get("shutter"),
-            roi_px=geometry.roi,
-            binning=geometry.binning,
-        )
+        return {
+            "x_um": x_um,
+            "y_um": y_um,
+            "z_um": sum(heights) if heights else None,
+            "channel": values.get("channel"),
+            "objective": objective,
+            "exposure_ms": values.get("exposure"),
+            "power_percent": percent,
+            "power_mw": mw,
+            "shutter_open": values.get("shutter"),
+            "roi_px": geometry.roi,
+            "binning": geometry.binning,
+        }
 
 
 def _own_tenure(config: RigConfig, base_dir: Path) -> Tenure:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smartscope.config import did_you_mean
-from smartscope.core import ConfigError
+from smartscope.core import ConfigError, HardwareError
 from smartscope.rig._mmcore import CMMCorePlus, DeviceType, file_of
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class RoleCheck:
             channel_group=self._channel_group(roles),
             objectives=objectives,
         )
+        self._check_camera(roles.camera)
         self._check_lights()
         self._check_keys(devices)
         self._check_limits(devices)
@@ -189,6 +190,45 @@ class RoleCheck:
             raise self.error("a fine focus needs a focus too", "roles.focus")
         if roles.fine_focus is not None and roles.fine_focus == roles.focus:
             raise self.error("focus and fine focus are one device", "roles.fine_focus")
+
+    def _check_camera(self, camera: str) -> None:
+        channels, components = self._image_parts(camera)
+        field = "roles.camera"
+        if channels > 1:
+            # Its frames would be taken for one camera's, every other one wrongly.
+            cameras = set(self._core.getLoadedDevicesOfType(DeviceType.Camera))
+            single = ", ".join(sorted(cameras - {camera}))
+            raise self.error(
+                f"camera '{camera}' joins {channels} cameras into one, and smartscope "
+                "films with one camera at a time",
+                field,
+                f"name one of its cameras: {single}",
+            )
+        if components > 1:
+            raise self.error(
+                f"camera '{camera}' delivers colour pictures, and smartscope measures "
+                "in grey values",
+                field,
+                f"set its pixel type to a grey one (8 or 16 bit) in {self._where}, "
+                "preset System/Startup",
+            )
+
+    def _image_parts(self, camera: str) -> tuple[int, int]:
+        """Channels of a camera and components of its pixels."""
+        core, before = self._core, self._core.getCameraDevice()
+        try:
+            # Both can be asked of the current camera only.
+            if before != camera:
+                core.setCameraDevice(camera)
+            try:
+                return core.getNumberOfCameraChannels(), core.getNumberOfComponents()
+            finally:
+                if before != camera:
+                    core.setCameraDevice(before)
+        except RuntimeError as error:
+            raise HardwareError(
+                f"it does not say what its pictures are like: {error}", device=camera
+            ) from error
 
     def _channel_group(self, roles: Roles) -> str | None:
         group = roles.channel_group

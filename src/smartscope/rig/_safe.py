@@ -90,7 +90,8 @@ class SafeState:
     """Switches everything off, past every queue and lock of ours.
 
     Only the adapter's own lock remains: a device of the camera's adapter takes no word
-    until a snap ends, whichever thread tells it.
+    until a snap ends, whichever thread tells it. So those come last, and a command that
+    waits for the same lock finds itself superseded and goes dark again.
     """
 
     def __init__(self, bench: Bench, entries: tuple[Entry, ...]) -> None:
@@ -100,13 +101,37 @@ class SafeState:
     def apply(self) -> tuple[str, ...]:
         """Apply and verify; return the failures as sentences, never raise."""
         failures: list[str] = []
+        for device, prop, _ in self.entries:
+            # All at once: while one entry waits for a snap to end, no command that
+            # concerns a later one may get past.
+            for resource in self._bench.table.concerned(device, prop):
+                self._bench.book.abandon(resource.name)
         for entry in self.entries:
             self._try(partial(self._set, entry), failures)
         for entry in self.entries:
-            self._try(partial(self._verified, entry), failures)
+            wrong: list[str] = []
+            self._try(partial(self._verified, entry), wrong)
+            if wrong:
+                # A command that waited for the same lock may have come after it.
+                self._try(partial(self._set, entry), failures)
+                self._try(partial(self._verified, entry), failures)
         for failure in failures:
             _log.error("safe state: %s", failure)
         return tuple(failures)
+
+    def apply_to(self, resource: Resource) -> None:
+        """Apply again what concerns one resource; never raises, failures are logged.
+
+        For a command that the device may have taken after the safe state.
+        """
+        failures: list[str] = []
+        concerned = self._bench.table.concerned
+        for entry in self.entries:
+            if resource in concerned(entry[0], entry[1]):
+                self._try(partial(self._set, entry), failures)
+                self._try(partial(self._verified, entry), failures)
+        for failure in failures:
+            _log.error("safe state: %s", failure)
 
     def _try(self, step: Callable[[], str | None], failures: list[str]) -> None:
         try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from smartscope.core import HardwareError
+from smartscope.core import NS_PER_S, HardwareError
 from smartscope.rig._cache import ExternalChange
-from smartscope.rig._resources import Drive, Region, Resource, Shutter, Stage
+from smartscope.rig._resources import Drive, Resource, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from smartscope.rig._bench import Bench
 
 _log = logging.getLogger("smartscope.rig")
-_Announcement = tuple[str, str, str]
 IDLE_POLL_S = 0.5
+_FRESH_NS = NS_PER_S // 4
+_PACE_S = 0.02
+"""Shortest time between two rounds of announcing and looking."""
 
 
 class Watcher:
@@ -30,40 +34,52 @@ class Watcher:
     notify nothing are asked when the rig is idle, on real and scaled clocks (with a
     virtual clock nothing may depend on when a thread happens to run).
 
-    It also tells outside listeners of properties that were set past them.
+    It also tells outside listeners of properties that were set past them: the newest
+    value of each, at most every 20 ms, however often they are set.
     """
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._jobs: SimpleQueue[Resource | _Announcement | None] = SimpleQueue()
+        # Two threads use these at once: every access is a single step of a dict.
+        self._suspects: dict[str, Resource] = {}
+        self._news: dict[tuple[str, str], str] = {}
+        self._calls: SimpleQueue[bool] = SimpleQueue()
+        self._called = False
+        self._next_round_s = 0.0
+        self._next_poll_s = time.perf_counter() + IDLE_POLL_S
+        self._to_poll: list[Resource] = []
         self._thread = threading.Thread(
             target=self._run, name="smartscope-rig-watcher", daemon=True
         )
         self._polls = bench.clock.kind != "virtual"
-        self._signals: dict[str, Callable[..., None]] = {
-            "XYStagePositionChanged": self._on_xy,
-            "stagePositionChanged": self._on_z,
-            "propertyChanged": self._on_property,
-            "exposureChanged": self._on_exposure,
-            "shutterOpenChanged": self._on_shutter,
-            "roiSet": self._on_roi,
-        }
+        self._slots: list[tuple[str, Callable[..., None]]] = []
 
     def start(self) -> None:
         """Connect to the core's signals and begin."""
-        events = self._bench.port.core.events
-        for name, slot in self._signals.items():
-            getattr(events, name).connect(slot)
+        bench = self._bench
+        get, devices = bench.table.get, bench.devices
+        for signal, name, device, hear in (
+            ("XYStagePositionChanged", "stage", devices.stage, self._on_xy),
+            ("stagePositionChanged", "focus", devices.focus, self._on_value),
+            ("stagePositionChanged", "fine_focus", devices.fine_focus, self._on_value),
+            ("exposureChanged", "exposure", devices.camera, self._on_value),
+            ("shutterOpenChanged", "shutter", devices.shutter, self._on_value),
+            ("roiSet", "roi", devices.camera, self._on_roi),
+        ):
+            if (resource := get(name)) is not None and device is not None:
+                self._slots.append((signal, partial(hear, resource, device)))
+        self._slots.append(("propertyChanged", self._on_property))
+        for signal, slot in self._slots:
+            getattr(bench.port.core.events, signal).connect(slot)
         self._bench.port.on_set = self._set_by_us
         self._thread.start()
 
     def stop(self) -> None:
         """Disconnect and end; returns when the thread has ended."""
         self._bench.port.on_set = None
-        events = self._bench.port.core.events
-        for name, slot in self._signals.items():
-            getattr(events, name).disconnect(slot)
-        self._jobs.put(None)
+        for signal, slot in self._slots:
+            getattr(self._bench.port.core.events, signal).disconnect(slot)
+        self._calls.put(False)
         self._thread.join()
 
     def poll(self) -> None:
@@ -73,16 +89,24 @@ class Watcher:
 
     # -------------------------------------------------- slots: any thread, no waiting
 
-    def _on_xy(self, device: str, x_um: float, y_um: float) -> None:
-        stage = self._bench.table.find("stage", Stage)
-        if stage is not None and stage.device == device:
+    # Micro-Manager's own thread runs these for every echo of every command of ours, so
+    # what is expected must be known for that in a step or two.
+
+    def _on_xy(
+        self, stage: Resource, wanted: str, device: str, x_um: float, y_um: float
+    ) -> None:
+        if device == wanted:
             self._heard(stage, (x_um, y_um))
 
-    def _on_z(self, device: str, z_um: float) -> None:
-        for name in ("focus", "fine_focus"):
-            drive = self._bench.table.find(name, Drive)
-            if drive is not None and drive.device == device:
-                self._heard(drive, z_um)
+    def _on_value(
+        self, resource: Resource, wanted: str, device: str, value: Any
+    ) -> None:
+        if device == wanted:
+            self._heard(resource, value)
+
+    def _on_roi(self, region: Resource, wanted: str, device: str, *_: int) -> None:
+        if device == wanted:
+            self._suspect(region)
 
     def _on_property(self, device: str, prop: str, text: str) -> None:
         for resource in self._bench.table.concerned(device, prop):
@@ -90,22 +114,7 @@ class Watcher:
                 self._heard(resource, resource.parse(prop, text))
             except (NotImplementedError, ValueError, IndexError):
                 # Not a value of its own; the device will say what it means.
-                self._jobs.put(resource)
-
-    def _on_exposure(self, device: str, exposure_ms: float) -> None:
-        exposure = self._bench.table.get("exposure")
-        if exposure is not None and device in exposure.devices:
-            self._heard(exposure, exposure_ms)
-
-    def _on_shutter(self, device: str, is_open: bool) -> None:
-        shutter = self._bench.table.find("shutter", Shutter)
-        if shutter is not None and shutter.device == device:
-            self._heard(shutter, is_open)
-
-    def _on_roi(self, device: str, x: int, y: int, width: int, height: int) -> None:
-        region = self._bench.table.find("roi", Region)
-        if region is not None:
-            self._jobs.put(region)
+                self._suspect(resource)
 
     def _heard(self, resource: Resource, value: Any) -> None:
         bench = self._bench
@@ -115,27 +124,47 @@ class Watcher:
                 now = bench.clock.now_ns()
                 bench.cache.glimpse(resource.name, value, now, "notified")
             return
-        if not resource.same(bench.cache.expected(resource.name), value):
-            self._jobs.put(resource)
+        expected = bench.cache.expected(resource.name)
+        if expected != value and not resource.same(expected, value):
+            self._suspect(resource)
+
+    def _suspect(self, resource: Resource) -> None:
+        self._suspects[resource.name] = resource
+        self._call()
 
     def _set_by_us(self, device: str, prop: str, value: str) -> None:
-        self._jobs.put((device, prop, value))
+        self._news[device, prop] = value
+        self._call()
+
+    def _call(self) -> None:
+        # Between a test and a call that cross, at most one call too many is made.
+        if not self._called:
+            self._called = True
+            self._calls.put(True)
 
     # ------------------------------------------------------------------- own thread
 
     def _run(self) -> None:
-        while True:
+        goes_on = True
+        while goes_on:
+            patience_s = None
+            if self._polls:
+                patience_s = max(0.0, self._next_poll_s - time.perf_counter())
             try:
-                job = self._jobs.get(timeout=IDLE_POLL_S if self._polls else None)
+                goes_on = self._calls.get(timeout=patience_s)
+                self._look_and_announce()
             except Empty:
                 self._poll_when_idle()
-                continue
-            if job is None:
-                return
-            if isinstance(job, Resource):
-                self._check(job)
-            else:
-                self._announce(*job)
+
+    def _look_and_announce(self) -> None:
+        time.sleep(max(0.0, self._next_round_s - time.perf_counter()))
+        # Before looking: what comes from now on calls again.
+        self._called = False
+        for name in list(self._suspects):
+            self._check(self._suspects.pop(name))
+        for at in list(self._news):
+            self._announce(*at, self._news.pop(at))
+        self._next_round_s = time.perf_counter() + _PACE_S
 
     def _announce(self, device: str, prop: str, value: str) -> None:
         try:
@@ -144,17 +173,31 @@ class Watcher:
             _log.warning("%s", error)
 
     def _poll_when_idle(self) -> None:
+        """Ask about all that is polled; goes on soon where a command came between."""
         bench = self._bench
         snapping = bench.history.at("camera", bench.clock.now_ns()) > 0
         if snapping and not bench.port.core.isSequenceRunning():
             # A snap holds its adapter: a question now would wait for the exposure and
             # then stand before the next command.
+            self._next_poll_s = time.perf_counter() + IDLE_POLL_S
             return
-        for resource in bench.table:
+        if not self._to_poll:
+            self._to_poll = [each for each in bench.table if each.polled]
+        while self._to_poll:
             if bench.gate.is_shut or bench.book.any_pending():
+                self._next_poll_s = time.perf_counter() + _PACE_S
                 return
-            if resource.polled:
+            resource = self._to_poll.pop()
+            if not self._is_fresh(resource):
                 self._check(resource)
+        self._next_poll_s = time.perf_counter() + IDLE_POLL_S
+
+    def _is_fresh(self, resource: Resource) -> bool:
+        # The read-back of a command serves as well, and took the device's time already.
+        confirmed_ns = self._bench.cache.confirmed_ns(resource.name)
+        if confirmed_ns is None:
+            return False
+        return self._bench.clock.now_ns() - confirmed_ns < _FRESH_NS
 
     def _check(self, resource: Resource) -> None:
         bench, name = self._bench, resource.name

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from useq import MDASequence
 
 from smartscope.control import (
-    Actor,
+    LATEST,
+    Appetite,
     Engine,
     Hooks,
-    Inbox,
-    LiveActions,
-    PlanActions,
     RunState,
     Schedule,
-    StreamControl,
     Streamer,
+    Subscription,
 )
-from smartscope.core import (
-    NS_PER_S,
-    Acquire,
-    PolicyError,
-    RecordError,
-    Roi,
-    SafetyError,
-)
+from smartscope.core import NS_PER_S, PolicyError, RecordError, Roi, SafetyError
 from smartscope.runs._acquisition import Acquisition, steadily
+from smartscope.runs._acting import Acting
 from smartscope.runs._ending import INTERRUPTED, Ending
+from smartscope.runs._feed import Feed
 from smartscope.runs._light import LightAccount
 from smartscope.runs._loop import (
     context_of,
@@ -37,13 +29,14 @@ from smartscope.runs._loop import (
     pipeline_of,
     policies_of,
 )
+from smartscope.runs._pacing import Pacing
 from smartscope.runs._plan import layouts, survey
 from smartscope.runs._preflight import (
     check_limits,
     check_presets,
     light_plan,
-    presets_of,
 )
+from smartscope.runs._quick import quick_threads
 from smartscope.runs._record import start_record
 from smartscope.runs._result import RunResult, close_record
 from smartscope.runs._truth import TruthLog
@@ -60,18 +53,16 @@ if TYPE_CHECKING:
     from useq import MDAEvent
 
     from smartscope.config import RoiConfig
-    from smartscope.control import Controller, Monitor, Planned, Released
-    from smartscope.core import Frame, Request
+    from smartscope.control import Controller, Monitor, Planned
+    from smartscope.core import Frame
     from smartscope.record import ImageLayout, RunWriter
     from smartscope.rig import Rig
     from smartscope.runs._files import Files
     from smartscope.sources import Source
     from smartscope.specimen import Specimen
 
-_SLOW_SOURCE_WAITS_S = 30.0
-_DECIDE_WALL_S = 0.0005
 _PATIENCE_S = 10.0
-_KEPT_NS = 60 * NS_PER_S
+_BUFFERS = {True: 512, False: 16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +74,7 @@ class Options:
     stop: threading.Event
     shadow: bool = False
     core: CMMCorePlus | None = None
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 class LiveRun:
@@ -109,6 +101,7 @@ class LiveRun:
         self._state = RunState()
         self._state.on_failure = self._halt
         self._state.interlocks = lambda: self._interlocks.active
+        self._state.external = rig.take_external
         self._ended: Ending | None = None
         self._writer: RunWriter | None = None
         self._specimen: Specimen | None = None
@@ -129,13 +122,34 @@ class LiveRun:
             pixel_um=self._pixel_map.pixel_um,
         )
         self._policies = policies_of(files, self._context)
-        stream = files.stream
-        self._stream = StreamControl(rig, stream, self._lights) if stream else None
+        virtual = self._clock.kind == "virtual"
         # A plan in lockstep, and anything in virtual time, waits for every decision.
-        self._in_step = self._clock.kind == "virtual" or (
-            stream is None and self._experiment.schedule.pacing == "lockstep"
+        self._in_step = virtual or (
+            files.stream is None and self._experiment.schedule.pacing == "lockstep"
         )
-        self._inbox = Inbox(latest=not self._in_step)
+        self._acting = Acting(
+            rig,
+            guard=self._guard,
+            facts=self._facts,
+            lights=self._lights,
+            schedule=self._schedule,
+            stream=files.stream,
+            virtual=virtual,
+            shadow=options.shadow,
+            asked_only=self._experiment.record.keep == "asked",
+        )
+        self._stream = self._acting.stream
+        self._feed = Feed(self._state, self._monitor, simulated=self._source.simulated)
+        self._frames = self._feed.hub.add(Subscription("vision", self._appetite()))
+        for subscription in options.subscriptions:
+            self._feed.hub.add(subscription)
+        self._pacing = Pacing(
+            self._experiment.schedule,
+            self._frames,
+            self._feed,
+            self._state,
+            self._monitor,
+        )
 
     # ------------------------------------------------------------------ building
 
@@ -148,6 +162,14 @@ class LiveRun:
         )
         self._truth = TruthLog(self._specimen, self._facts.duration_s)
         return SpecimenSource(self._rig, self._specimen)
+
+    def _appetite(self) -> Appetite:
+        if self._in_step:
+            return Appetite("lossless")
+        wanted = self._experiment.schedule
+        if wanted.vision == "latest":
+            return LATEST
+        return Appetite(wanted.vision, wanted.vision_backlog)
 
     def _make_schedule(self) -> Schedule:
         plan, state = self._experiment.acquisition, self._rig.state(0)
@@ -162,22 +184,6 @@ class LiveRun:
             home=home,
         )
 
-    def _make_actor(self) -> Actor:
-        handlers = (
-            self._stream.handlers()
-            if self._stream is not None
-            else {
-                **LiveActions(self._rig).handlers(),
-                **PlanActions(self._schedule, self._lights).handlers(),
-            }
-        )
-        return Actor(
-            handlers,
-            clock=self._clock,
-            check=self._check_action,
-            shadow=self._options.shadow,
-        )
-
     def _make_engine(self, account: LightAccount) -> Engine:
         engine = Engine(
             self._rig,
@@ -186,11 +192,11 @@ class LiveRun:
             lights=self._lights,
             errors=self._experiment.errors,
             hooks=Hooks(
-                publish=self._publish,
-                intend=lambda *what: self._intend(account, *what),
-                note=self.note,
+                publish=self._feed.publish,
+                intend=account.intend,
+                note=self._feed.note,
                 check=self._check_event,
-                lit=lambda t_ns, position: self._charge(account, t_ns, position),
+                lit=account.charge,
                 allow_light=account.allow,
             ),
         )
@@ -200,7 +206,7 @@ class LiveRun:
         schedule.request_pause = lambda: runner.set_paused(True)
         schedule.on_wait = engine.go_dark
         if self._in_step:
-            schedule.wait_decided = self._wait_decided
+            schedule.wait_decided = self._pacing.wait_decided
         return engine
 
     # --------------------------------------------------------------------- life
@@ -214,16 +220,17 @@ class LiveRun:
             lights=self._lights,
             interlocks=self._interlocks,
             monitor=self._monitor,
-            note=self.note,
+            note=self._feed.note,
             end=self._end_by,
+            history_from_ns=self._history_from_ns,
         )
         engine = self._make_engine(account)
+        self._feed.each = lambda frame: self._after_frame(account, frame)
         if self._files.stream is not None and self._files.stream.roi is not None:
             self._read_out(self._files.stream.roi)
         acquisition = Acquisition(self._rig.core, engine, lambda: self._events(engine))
         try:
-            self._writer = self._start_record()
-            self._actor = self._make_actor()
+            self._writer = self._acting.writer = self._start_record()
             controller = self._make_controller(self._writer)
         except BaseException:
             acquisition.end()
@@ -231,9 +238,10 @@ class LiveRun:
                 self._writer.abort()
             raise
         try:
-            self._begin(controller)
-            acquisition.start()
-            acquisition.wait(self._look_for_stop)
+            with quick_threads():
+                self._begin(controller)
+                acquisition.start()
+                acquisition.wait(lambda: self._look(account))
             ending = self._ending(acquisition)
         except BaseException as error:
             ending = Ending.failed(error)
@@ -249,7 +257,7 @@ class LiveRun:
             self._files,
             pipeline=self._pipeline,
             policies=self._policies,
-            actor=self._actor,
+            actor=self._acting.actor,
             records=writer,
             clock=self._clock,
             state=self._state,
@@ -259,14 +267,18 @@ class LiveRun:
     def _begin(self, controller: Controller) -> None:
         self._pipeline.warm_up(self._source.geometry()[0])
         start = self._start_ns = self._clock.now_ns()
-        self.note("start", {"start_ns": start})
+        self._feed.start_ns = start
+        self._feed.note("start", {"start_ns": start})
+        self._pacing.declare(in_step=self._in_step)
         self._schedule.start(start)
         if self._specimen is not None:
             self._specimen.start(start)
         self._monitor.set(phase="running", planned=self._facts.frames)
-        controller.start(start, self._inbox)
+        controller.start(start, self._frames)
 
-    def _look_for_stop(self) -> None:
+    def _look(self, account: LightAccount) -> None:
+        if self._stream is not None and not self._source.simulated:
+            account.look_after(self._stream)
         if self._options.stop.is_set() and self._ended is None:
             self._ended = Ending("stopped", "stopped by a person", INTERRUPTED)
             self._halt()
@@ -284,7 +296,7 @@ class LiveRun:
                 pixel_um=pixel_um,
                 camera=camera,
             )
-        self._writer = writer = start_record(
+        self._writer = self._feed.writer = writer = start_record(
             self._files,
             parent=self._options.parent,
             layouts=planned,
@@ -323,8 +335,9 @@ class LiveRun:
             self._source,
             self._files.stream,
             control=self._stream,
-            hooks=engine.hooks,
-            frame=engine.frame,
+            engine=engine,
+            arrived=self._acting.actor.later,
+            buffers=_BUFFERS[self._experiment.record.images],
         )
         roles = self._files.rig.roles
         group = self._files.stream.group or (roles.channel_group if roles else None)
@@ -341,11 +354,12 @@ class LiveRun:
         ending: Ending,
     ) -> RunResult:
         """Light first, then everything else; once more when nobody can act any more."""
-        self._actor.close()
+        self._acting.actor.close()
         steadily(self._rig.apply_safe_state)
         steadily(self._halt)
         steadily(acquisition.end)
-        steadily(self._inbox.close)
+        steadily(lambda: self._acting.close(_PATIENCE_S))
+        steadily(self._feed.hub.close)
         came_back = steadily(lambda: controller.join(_PATIENCE_S))
         ending = ending.with_light(steadily(self._rig.apply_safe_state))
         if not came_back and self._ended is None and self._state.failure is None:
@@ -365,6 +379,8 @@ class LiveRun:
         writer = self._writer
         if writer is None:
             raise RuntimeError("a run without a record cannot finish")
+        if self._stream is not None:
+            account.charge(self._clock.now_ns(), 0)
         account.ledger.advance(self._clock.now_ns())
         if self._truth is not None:
             try:
@@ -372,10 +388,11 @@ class LiveRun:
                     writer.write_table(name, columns)
             except RecordError as error:
                 ending = ending.after(error)
+        self._note_subscribers(engine)
         summary = {
             "planned": self._facts.frames,
             "failed": engine.failed,
-            "skipped": self._inbox.skipped,
+            "skipped": self._frames.skipped + self._frames.dropped,
             "superseded": self._schedule.superseded,
             "dropped_groups": self._pipeline.dropped_groups,
             "duration_s": (self._clock.now_ns() - self._start_ns) / NS_PER_S,
@@ -383,96 +400,58 @@ class LiveRun:
         }
         return close_record(writer, ending, self._monitor, summary)
 
+    def _note_subscribers(self, engine: Engine) -> None:
+        if self._writer is None:
+            raise RuntimeError("a run without a record cannot finish")
+        buffers, misses = self._source.buffers
+        record = self._writer.counts
+        streamer = engine.streamer
+        lost = streamer.lost if streamer is not None else {True: 0, False: 0}
+        self._feed.note(
+            "subscribers",
+            {
+                "subscribers": [
+                    {
+                        "name": "record",
+                        "appetite": "lossless",
+                        "delivered": record.delivered,
+                        "skipped": 0,
+                        "dropped": record.dropped,
+                    },
+                    *self._feed.hub.counts(),
+                ],
+                "pool": {"buffers": buffers, "misses": misses},
+                "frames": {
+                    "published": engine.frames,
+                    "lost_certain": lost[True],
+                    "lost_possible": lost[False],
+                },
+            },
+        )
+
     # -------------------------------------------------------------------- hooks
 
-    def note(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Write a journal entry."""
-        if kind == "pause":
-            self._monitor.set(phase="paused" if data["paused"] else "running")
-        if self._writer is not None:
-            self._writer.note(kind, data)
-
-    def _publish(self, frame: Frame) -> None:
-        if self._writer is None:
-            raise RuntimeError("a frame came before the record was open")
-        # A camera cannot wait for the disk; a simulated one can.
-        waits = 0.0 if self._specimen is None else _SLOW_SOURCE_WAITS_S
-        self._writer.frame(frame, wait_s=waits)
-        for change in self._rig.take_external():
-            self.note("external", {"change": change.resource, "now": change.now})
+    def _after_frame(self, account: LightAccount, frame: Frame) -> None:
         if self._truth is not None:
             self._truth.sample(frame.t_received_ns)
         position = frame.view.position
         self._monitor.filming(position, self._schedule.interval_s(position))
-        self._monitor.framed(frame, (frame.t_exposed_ns - self._start_ns) / NS_PER_S)
-        for replaced in self._inbox.put(frame):
-            self.note("skipped", {"frame_id": replaced.frame_id, "by": "vision"})
-        self._monitor.set(skipped=self._inbox.skipped)
+        self._monitor.set(skipped=self._frames.skipped)
+        if self._stream is not None and self._source.simulated:
+            account.look_after(self._stream, frame)
         if self._clock.kind == "virtual":
             # Else what a policy sees of the clock would depend on how busy we are.
-            self._wait_decided()
+            self._pacing.wait_decided()
 
-    def _intend(
-        self,
-        account: LightAccount,
-        released: Released,
-        powers: Mapping[str, float],
-        exposure_ms: float,
-    ) -> None:
-        if self._writer is None:
-            raise RuntimeError("an exposure was planned before the record was open")
-        frames = max(1, len(released.steps))
-        if self._stream is not None:
-            frames = self._facts.frames
-        dose = account.planned(powers, exposure_ms, frames)
-        self._writer.note(
-            "intent",
-            {
-                "index": dict(released.event.index),
-                "role": released.planned.role,
-                "cause": released.planned.cause,
-                "position": released.planned.position,
-                "frames": frames,
-                "exposure_ms": exposure_ms,
-                "power_percent": dict(powers),
-                "dose": dose.to_dict(),
-                "due_s": released.due_s,
-                "late_s": released.late_s,
-            },
-            flush=True,
-        )
-
-    def _charge(self, account: LightAccount, t_ns: int, position: int) -> None:
-        account.charge(t_ns, position)
-        needed = account.ledger.charged_ns
-        if self._specimen is not None:
-            needed = min(needed, self._specimen.needs_history_from_ns)
-        # A frame of a stream is dated back, so some of what is charged is kept.
-        self._rig.history.forget_before(needed - _KEPT_NS)
+    def _history_from_ns(self) -> int | None:
+        return self._specimen.needs_history_from_ns if self._specimen else None
 
     def _check_event(self, event: MDAEvent, powers: Mapping[str, float]) -> None:
         self._guard.check_event(event, powers=powers, objective=self._rig.objective)
 
-    def _check_action(self, request: Request) -> str | None:
-        action = request.action
-        if isinstance(action, Acquire) and action.channel is not None:
-            if action.channel not in presets_of(self._rig, self._facts, action.channel):
-                return f"this microscope has no channel preset '{action.channel}'"
-        now = self._clock.now_ns()
-        position = request.view.position
-        return self._guard.check_action(
-            request,
-            state=self._rig.state(now),
-            planned=self._schedule.base(position),
-            offset=self._schedule.offset(position),
-            powers=self._lights.highest(),
-            sensor_px=self._rig.sensor_shape,
-            t_ns=now,
-        )
-
     def _superseded(self, planned: Planned, late_s: float) -> None:
         index = dict(planned.event.index)
-        self.note("superseded", {"index": index, "late_s": late_s})
+        self._feed.note("superseded", {"index": index, "late_s": late_s})
 
     # ---------------------------------------------------------------------- end
 
@@ -485,26 +464,3 @@ class LiveRun:
         if self._ended is None:
             self._ended = Ending("stopped", str(error), error.exit_code)
         self._halt()
-
-    def _wait_decided(self) -> None:
-        """Wait for the decision on the last frame; called between planned events."""
-        config = self._experiment.schedule
-        deadline = time.perf_counter() + config.decision_deadline_s
-        while not self._inbox.idle and self._state.failure is None:
-            if time.perf_counter() > deadline:
-                self._deadline_passed()
-                return
-            time.sleep(_DECIDE_WALL_S)
-
-    def _deadline_passed(self) -> None:
-        config = self._experiment.schedule
-        text = f"no decision within {config.decision_deadline_s:g} s"
-        self.note("deadline", {"message": text, "then": config.on_deadline})
-        self._monitor.fault(text)
-        if config.on_deadline == "stop":
-            self._state.fail(
-                PolicyError(
-                    f"{text}; make vision and policies faster, raise "
-                    "schedule.decision_deadline_s, or set schedule.on_deadline to go_on"
-                )
-            )

@@ -19,6 +19,7 @@ from smartscope.vision import Pipeline, build_pipeline
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from smartscope.config import RigConfig
     from smartscope.control import Actor, Monitor, Records, RunState
     from smartscope.core import Clock
     from smartscope.runs._files import Files
@@ -53,7 +54,20 @@ def context_of(
         interval_s=facts.interval_s,
         pixel_um=pixel_um,
         roles=filled_needs(files.rig, objective),
+        effect_after_frames=_effect_after_frames(files.rig),
     )
+
+
+def _effect_after_frames(rig: RigConfig) -> dict[str, int]:
+    """As the rig file says, also by the properties that a role is set with."""
+    named = rig.camera.effect_after_frames
+    properties: dict[str, int] = {}
+    if "power" in named:
+        for line in rig.light.values():
+            properties[".".join(line.power)] = named["power"]
+    if "exposure" in named and rig.roles is not None:
+        properties[f"{rig.roles.camera}.Exposure"] = named["exposure"]
+    return {**properties, **named}
 
 
 def policies_of(files: Files, context: PolicyContext) -> tuple[PolicyFactory, ...]:

@@ -14,9 +14,12 @@ from smartscope.runs._live import LiveRun, Options
 from smartscope.runs._recorded import RecordedRun
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pymmcore_plus import CMMCorePlus
 
     from smartscope.config import Experiment, RigConfig
+    from smartscope.control import Subscription
     from smartscope.runs._files import Files
     from smartscope.runs._result import RunResult
 
@@ -31,6 +34,7 @@ def run(
     clock: str | None = None,
     monitor: Monitor | None = None,
     stop: threading.Event | None = None,
+    subscriptions: Iterable[Subscription] = (),
 ) -> RunResult:
     """Run an experiment to its end and return what came of it.
 
@@ -54,6 +58,9 @@ def run(
         To look at while it runs.
     stop : threading.Event, optional
         Set it to end the run in order.
+    subscriptions : iterable of Subscription
+        Further readers of every frame, each with its own appetite; read them on
+        threads of your own. Not for recordings.
 
     Returns
     -------
@@ -80,6 +87,7 @@ def run(
         stop=stop or threading.Event(),
         shadow=shadow,
         core=core,
+        subscriptions=tuple(subscriptions),
     )
     if files.rig.recording is None:
         return _run_live(files, options)

@@ -15,6 +15,7 @@ from smartscope.core import (
     Action,
     ConfigError,
     HardwareState,
+    Keep,
     MoveFocus,
     MoveStage,
     SetExposure,
@@ -26,7 +27,7 @@ from smartscope.core import (
     ShowPattern,
     SwitchObjective,
 )
-from smartscope.safety._light import channel_powers
+from smartscope.safety._light import channel_powers, file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -108,6 +109,20 @@ def _numbers(value: Any) -> list[float]:
 def _interval(action: SetInterval, at: Situation, envelope: Envelope) -> str | None:
     if action.interval_s is not None and action.interval_s <= 0:
         return f"interval {action.interval_s:g} s is not above 0"
+    return None
+
+
+def _keep(action: Keep, at: Situation, envelope: Envelope) -> str | None:
+    for name, seconds in (("before_s", action.before_s), ("after_s", action.after_s)):
+        if seconds < 0:
+            return f"{name} {seconds:g} is below 0"
+    record = envelope.experiment.record
+    if record.keep == "asked" and action.before_s > record.ring_s:
+        return (
+            f"the {action.before_s:g} s before are asked for, and only "
+            f"{record.ring_s:g} s are held (record.ring_s of "
+            f"{file_of(envelope.experiment)})"
+        )
     return None
 
 
@@ -268,6 +283,7 @@ def _pattern(action: ShowPattern, at: Situation, envelope: Envelope) -> str | No
 
 
 _CHECKS: dict[type[Action], Callable[[Any, Situation, Envelope], str | None]] = {
+    Keep: _keep,
     SetInterval: _interval,
     Acquire: _acquire,
     ShiftPosition: _shift,

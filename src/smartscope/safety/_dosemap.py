@@ -115,6 +115,11 @@ class DoseMap:
         """
         i, j = self._cell(x_um, y_um)
         far = _LOOKED_AT + _CELLS // 2
+        if len(self._booked) == 1:
+            # The stage has not moved yet: all there is, or nothing.
+            ((a, b), light) = next(iter(self._booked.items()))
+            seen = abs(a - i) <= far and abs(b - j) <= far
+            return self._dose(light if seen else np.zeros(3))
         near = self._near(range(i - far, i + far + 1), range(j - far, j + far + 1))
         # What each place gets is the sum over the stage cells that may light it.
         box = _CELLS + 1

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from smartscope.sources._losses import Lost
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
@@ -28,7 +30,9 @@ class Shot:
     t_received_ns : int
         When the pixels were ours.
     image_number : int or None
-        The camera's own counter in a burst or stream; gaps are lost frames.
+        Micro-Manager's counter in a burst or stream.
+    lost : Lost or None
+        Frames missing between this one and the one before.
     """
 
     pixels: NDArray[np.uint16]
@@ -37,6 +41,7 @@ class Shot:
     t_received_ns: int
     exposed_uncertainty_ns: int = 0
     image_number: int | None = None
+    lost: Lost | None = None
 
 
 class Source(Protocol):
@@ -49,8 +54,23 @@ class Source(Protocol):
     sequences_focus: bool
     """Whether `burst` follows a focus sequence loaded into the hardware."""
 
+    simulated: bool
+    """Pixels are made here: the source waits for whoever is slower."""
+
     def geometry(self) -> tuple[tuple[int, int], str]:
         """``(height, width)`` of a frame now, and its dtype name."""
+        ...
+
+    def prepare(self, buffers: int) -> None:
+        """Get memory for streamed frames of the present geometry, before the light.
+
+        `buffers` is how many frames may be held at once; fewer if the rig says so.
+        """
+        ...
+
+    @property
+    def buffers(self) -> tuple[int, int]:
+        """Buffers prepared, and frames for which none was free."""
         ...
 
     def snap(self, exposure_ms: float, exposed: Callable[[], None]) -> Shot:
@@ -83,10 +103,20 @@ class Source(Protocol):
         ...
 
     def stream(
-        self, exposure_ms: Callable[[], float], stopped: Callable[[], bool]
+        self,
+        frames: int | None,
+        exposure_ms: Callable[[], float],
+        stopped: Callable[[], bool],
     ) -> Iterator[Shot]:
-        """Expose continuously until `stopped`; raises as `burst`, losses excepted.
+        """Expose `frames` times (None: on and on) until `stopped`.
 
-        `exposure_ms` is asked for each frame, because it may change meanwhile.
+        Lost frames are reported with the next shot (`Shot.lost`). What the camera has
+        taken when it is stopped still comes. `exposure_ms` is asked for each frame,
+        because it may change meanwhile.
+
+        Raises
+        ------
+        HardwareError, StreamError
+            If the camera does not start, stops by itself or falls silent.
         """
         ...

@@ -6,7 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from smartscope.core import NS_PER_MS, HardwareError, StreamError
+from smartscope.sources._arrival import Arrivals
 from smartscope.sources._base import Shot
+from smartscope.sources._losses import LossWatch, Tags
+from smartscope.sources._pool import FramePool, pool_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,10 +21,14 @@ if TYPE_CHECKING:
 
 FIRST_FRAME_S = 20.0
 FRAME_PATIENCE_S = 5.0
+_MOST_DRAINED = 64
 
 
 class CameraSource:
     """Snaps, bursts and streams with the camera that fills the rig's camera role.
+
+    Nobody else may take images from the core meanwhile: two takers steal from each
+    other.
 
     Parameters
     ----------
@@ -31,11 +38,16 @@ class CameraSource:
     """
 
     sequences_focus = True
+    simulated = False
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self._core = rig.core
         self._clock = rig.clock
+        self._pool: FramePool | None = None
+        self._misses = 0
+        self._arrivals = Arrivals(rig.config.camera.spin_ms / 1000)
+        self._note_timing()
         # Light gated by the camera counts as lit until the camera is known to rest.
         rig.history.set("camera", rig.clock.now_ns(), 0.0)
 
@@ -44,6 +56,25 @@ class CameraSource:
         core = self._core
         dtype = "uint8" if core.getBytesPerPixel() == 1 else "uint16"
         return (core.getImageHeight(), core.getImageWidth()), dtype
+
+    def prepare(self, buffers: int) -> None:
+        """Make and touch the buffers of streamed frames; see `Source.prepare`."""
+        shape, dtype = self.geometry()
+        pool = self._pool
+        if pool is not None and (pool.shape, pool.dtype.name) == (shape, dtype):
+            return
+        self._misses += pool.misses if pool is not None else 0
+        # The old one goes first, or both would be there at once.
+        self._pool = pool = None
+        most_mb = self._rig.config.camera.pool_mb
+        count = pool_size(shape, dtype, most_mb, buffers)
+        self._pool = FramePool(shape, dtype, count)
+
+    @property
+    def buffers(self) -> tuple[int, int]:
+        """Buffers prepared, and frames for which none was free."""
+        pool = self._pool
+        return (len(pool), self._misses + pool.misses) if pool is not None else (0, 0)
 
     def snap(self, exposure_ms: float, exposed: Callable[[], None]) -> Shot:
         """Expose once; see `Source.snap`."""
@@ -60,8 +91,9 @@ class CameraSource:
         finally:
             self._rig.history.set("camera", self._clock.now_ns(), 0.0)
         latest = max(before, after - int(exposure_ms * NS_PER_MS))
+        pixels.setflags(write=False)
         return Shot(
-            pixels=_frozen(pixels),
+            pixels=pixels,
             t_exposed_ns=before,
             t_end_ns=after,
             t_received_ns=self._clock.now_ns(),
@@ -76,104 +108,147 @@ class CameraSource:
         stopped: Callable[[], bool],
     ) -> Iterator[Shot]:
         """Hardware-timed burst; see `Source.burst`."""
-        self._start(lambda: self._core.startSequenceAcquisition(frames, 0.0, True))
-        expected = 0
-        for shot in self._pop(lambda: exposure_ms, stopped, frames):
-            if shot.image_number is not None and shot.image_number != expected:
+        got = 0
+        for shot in self.stream(frames, lambda: exposure_ms, stopped):
+            if shot.lost is not None and shot.lost.certain:
                 raise StreamError(
-                    f"the camera lost {shot.image_number - expected} frame(s) of a "
-                    f"burst before frame {shot.image_number}; raise "
-                    "micromanager.buffer_mb or the exposure"
+                    f"the camera lost {shot.lost.frames} frame(s) of a burst before "
+                    f"frame {shot.image_number}; raise micromanager.buffer_mb or the "
+                    "exposure"
                 )
-            expected += 1
-            if expected == frames:
+            got += 1
+            if got == frames:
                 exposed()
             yield shot
 
     def stream(
-        self, exposure_ms: Callable[[], float], stopped: Callable[[], bool]
+        self,
+        frames: int | None,
+        exposure_ms: Callable[[], float],
+        stopped: Callable[[], bool],
     ) -> Iterator[Shot]:
-        """Continuous acquisition; see `Source.stream`."""
-        self._start(lambda: self._core.startContinuousSequenceAcquisition(0.0))
-        yield from self._pop(exposure_ms, stopped, None)
-
-    def _start(self, start: Callable[[], None]) -> None:
+        """Sequence acquisition; see `Source.stream`."""
+        core, got = self._core, 0
+        watch = LossWatch(self._rig.config.camera.frame_counter)
+        self._arrivals.begin()
+        self._arrivals.expect(exposure_ms() / 1000)
+        self._start(frames)
         try:
-            start()
+            while (frames is None or got < frames) and not stopped():
+                if not self._wait(exposure_ms(), stopped, first=got == 0):
+                    break
+                yield self._take(watch, exposure_ms())
+                got += 1
+            self._stop()
+            # What was exposed is taken, unless somebody is so late that it would hold
+            # up the end.
+            for _ in range(min(_MOST_DRAINED, core.getRemainingImageCount())):
+                if frames is not None and got >= frames:
+                    break
+                yield self._take(watch, exposure_ms())
+                got += 1
+        finally:
+            self._stop()
+
+    def _start(self, frames: int | None) -> None:
+        core = self._core
+        try:
+            if frames is None:
+                core.startContinuousSequenceAcquisition(0.0)
+            else:
+                core.startSequenceAcquisition(frames, 0.0, True)
         except RuntimeError as error:
             raise HardwareError(
-                f"the camera did not start: {error}",
-                device=self._core.getCameraDevice(),
+                f"the camera did not start: {error}", device=core.getCameraDevice()
             ) from error
         self._rig.history.set("camera", self._clock.now_ns(), 1.0)
 
-    def _pop(
-        self,
-        exposure_ms: Callable[[], float],
-        stopped: Callable[[], bool],
-        frames: int | None,
-    ) -> Iterator[Shot]:
-        core, got = self._core, 0
-        try:
-            while (frames is None or got < frames) and not stopped():
-                now_ms = exposure_ms()
-                if not self._wait_for_image(now_ms, first=got == 0, stop=stopped):
-                    return
-                pixels, tags = core.popNextImageAndMD()
-                yield self._shot(pixels, dict(tags), now_ms)
-                got += 1
-        finally:
-            if core.isSequenceRunning():
-                core.stopSequenceAcquisition()
-            self._rig.history.set("camera", self._clock.now_ns(), 0.0)
+    def _stop(self) -> None:
+        if self._core.isSequenceRunning():
+            self._core.stopSequenceAcquisition()
+        self._rig.history.set("camera", self._clock.now_ns(), 0.0)
 
-    def _wait_for_image(
-        self, exposure_ms: float, *, first: bool, stop: Callable[[], bool]
+    def _wait(
+        self, exposure_ms: float, stopped: Callable[[], bool], *, first: bool
     ) -> bool:
         core = self._core
         patience = FIRST_FRAME_S if first else FRAME_PATIENCE_S
         deadline = time.perf_counter() + max(patience, 5 * exposure_ms / 1000)
-        while core.getRemainingImageCount() == 0:
-            if stop():
+
+        def checked() -> bool:
+            if stopped():
                 return False
-            if core.isBufferOverflowed():
-                raise StreamError(
-                    "the camera buffer overflowed; raise micromanager.buffer_mb"
-                )
-            if not core.isSequenceRunning() and core.getRemainingImageCount() == 0:
-                raise StreamError(
-                    f"camera {core.getCameraDevice()} stopped by itself; a change of "
-                    "ROI or binning does that, otherwise look at its cable and power"
-                )
+            if not core.isSequenceRunning() and not core.getRemainingImageCount():
+                raise StreamError(self._why_stopped())
             if time.perf_counter() > deadline:
                 raise StreamError(
                     f"camera {core.getCameraDevice()} gave no frame for "
                     f"{patience:g} s; look at its trigger"
                 )
-            time.sleep(0.0005)
-        return True
+            return True
 
-    def _shot(
-        self, pixels: NDArray[np.uint16], tags: dict[str, str], exposure_ms: float
-    ) -> Shot:
-        received = self._clock.now_ns()
-        exposure_ns = int(exposure_ms * NS_PER_MS)
-        # Frames that still wait behind this one came later by their exposures.
-        arrived = received - self._core.getRemainingImageCount() * exposure_ns
-        number = tags.get("ImageNumber")
-        return Shot(
-            pixels=_frozen(pixels),
-            t_exposed_ns=arrived - exposure_ns,
-            t_end_ns=arrived,
-            t_received_ns=received,
-            # Arrival minus exposure is late by readout, transfer and our polling.
-            exposed_uncertainty_ns=int(
-                (self._rig.config.timing.readout_ms + 1.0) * NS_PER_MS
-            ),
-            image_number=int(number) if number is not None else None,
+        return self._arrivals.wait(core.getRemainingImageCount, checked)
+
+    def _why_stopped(self) -> str:
+        if self._core.isBufferOverflowed():
+            return "the camera buffer overflowed; raise micromanager.buffer_mb"
+        return (
+            f"camera {self._core.getCameraDevice()} stopped by itself; a change of "
+            "ROI or binning does that, otherwise look at its cable and power"
         )
 
+    def _take(self, watch: LossWatch, exposure_ms: float) -> Shot:
+        core, arrivals = self._core, self._arrivals
+        noticed, came_s = self._clock.now_ns(), time.perf_counter()
+        behind = core.getRemainingImageCount() - 1
+        try:
+            popped, tags = core.popNextImageAndMD(fix=False)
+        except RuntimeError as error:
+            raise StreamError(f"a frame could not be taken: {error}") from error
+        pixels = self._own(popped)
+        # Let go at once, so that the allocator gives the same memory to the next one.
+        del popped
+        number = _number(tags)
+        lost = watch.look(
+            number,
+            tags,
+            came_s=came_s if behind == 0 else None,
+            period_s=arrivals.period_s,
+        )
+        arrivals.came(came_s, on_time=behind == 0)
+        exposure_ns = int(exposure_ms * NS_PER_MS)
+        # Frames that wait behind this one came later, a period apart.
+        period_ns = max(exposure_ns, int(arrivals.period_s * 1e9))
+        arrived = noticed - behind * period_ns - self._transfer_ns
+        return Shot(
+            pixels=pixels,
+            t_exposed_ns=arrived - exposure_ns,
+            t_end_ns=arrived,
+            t_received_ns=self._clock.now_ns(),
+            exposed_uncertainty_ns=self._unsure_ns
+            + (NS_PER_MS if behind == 0 else period_ns),
+            image_number=number,
+            lost=lost,
+        )
 
-def _frozen(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    pixels.setflags(write=False)
-    return pixels
+    def _own(self, popped: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        pool = self._pool
+        if pool is None or not pool.fits(popped):
+            popped.setflags(write=False)
+            return popped
+        return pool.copy(popped)  # type: ignore[return-value]
+
+    def _note_timing(self) -> None:
+        # Readout and transfer lie between the end of an exposure and its arrival.
+        config = self._rig.config
+        known_ms = config.camera.readout_ms
+        self._transfer_ns = int((known_ms or 0.0) * NS_PER_MS)
+        unsure_ms = config.timing.readout_ms if known_ms is None else known_ms
+        self._unsure_ns = int(unsure_ms * NS_PER_MS)
+
+
+def _number(tags: Tags) -> int | None:
+    try:
+        return int(tags["ImageNumber"])
+    except KeyError:
+        return None

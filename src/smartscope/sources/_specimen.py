@@ -23,6 +23,8 @@ class SpecimenSource:
     """
 
     sequences_focus = False
+    simulated = True
+    buffers = (0, 0)
 
     def __init__(self, rig: Rig, specimen: Specimen) -> None:
         self._rig = rig
@@ -34,6 +36,9 @@ class SpecimenSource:
     def geometry(self) -> tuple[tuple[int, int], str]:
         """``(height, width)`` of a frame now, and its dtype name."""
         return self._view().shape, "uint16"
+
+    def prepare(self, buffers: int) -> None:
+        """Do nothing: every image is drawn in memory of its own."""
 
     def snap(self, exposure_ms: float, exposed: Callable[[], None]) -> Shot:
         """Expose once; see `Source.snap`."""
@@ -58,11 +63,14 @@ class SpecimenSource:
             yield self._read(window, number)
 
     def stream(
-        self, exposure_ms: Callable[[], float], stopped: Callable[[], bool]
+        self,
+        frames: int | None,
+        exposure_ms: Callable[[], float],
+        stopped: Callable[[], bool],
     ) -> Iterator[Shot]:
         """Expose back to back until stopped; see `Source.stream`."""
         number = 0
-        while not stopped():
+        while (frames is None or number < frames) and not stopped():
             yield self._read(self._expose(exposure_ms()), number)
             number += 1
 

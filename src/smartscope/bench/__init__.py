@@ -1,0 +1,48 @@
+"""Measures smartscope beside a hand-written script and beside plain pymmcore-plus.
+
+`bench` runs one work (`WORKS` names them) some times, each peer in a fresh process and
+the peers interleaved, and returns medians, percentiles, losses, CPU per frame, the
+ratio to the hand-written floor, and whether the bars are met. ``python -m
+smartscope.bench`` is one such process: it takes a job as JSON and prints what it
+measured as JSON.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smartscope.bench._catalogue import WORKS, Task
+    from smartscope.bench._harness import Bench, bench, check_scratch
+    from smartscope.bench._tables import to_json, to_markdown, to_text
+
+__all__ = [
+    "WORKS",
+    "Bench",
+    "Task",
+    "bench",
+    "check_scratch",
+    "to_json",
+    "to_markdown",
+    "to_text",
+]
+
+_HOMES = {
+    "WORKS": "_catalogue",
+    "Task": "_catalogue",
+    "Bench": "_harness",
+    "bench": "_harness",
+    "check_scratch": "_harness",
+    "to_json": "_tables",
+    "to_markdown": "_tables",
+    "to_text": "_tables",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # The start-up of a peer is measured through this package: it must cost nothing.
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'smartscope.bench' has no attribute {name!r}")
+    return getattr(import_module(f"smartscope.bench.{_HOMES[name]}"), name)

@@ -1,0 +1,20 @@
+"""How outcomes are made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartscope.core import Outcome
+
+if TYPE_CHECKING:
+    from smartscope.core import Request
+
+
+def outcome_of(request: Request, status: str, message: str = "") -> Outcome:
+    """Return an outcome of `request`."""
+    return Outcome(
+        action_id=request.action_id,
+        policy=request.policy,
+        status=status,
+        message=message,
+    )

@@ -1,0 +1,88 @@
+"""Where the frames of a live run go, and what is told of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from smartscope.control import Hub
+from smartscope.core import NS_PER_S, RecordError, StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from smartscope.control import Monitor, RunState
+    from smartscope.core import Frame
+    from smartscope.record import RunWriter
+
+_SLOW_SOURCE_WAITS_S = 30.0
+
+
+class Feed:
+    """Records a frame, then hands it to all subscribers. Waits for nobody.
+
+    Parameters
+    ----------
+    hub : Hub
+    state : RunState
+        Told when the record can no longer be kept, or a reader that must not lose
+        anything does not read.
+    monitor : Monitor
+    simulated : bool
+        The source can wait for the disk; a camera cannot.
+
+    Attributes
+    ----------
+    writer : RunWriter or None
+        The record, once it is open.
+    each : function
+        Called after each frame; for what must go in step with a simulated source.
+    """
+
+    def __init__(self, state: RunState, monitor: Monitor, *, simulated: bool) -> None:
+        self.hub = Hub(self._full, self._left_out)
+        self.writer: RunWriter | None = None
+        self.each: Callable[[Frame], None] = lambda frame: None
+        self.start_ns = 0
+        self._state = state
+        self._monitor = monitor
+        self._waits_s = _SLOW_SOURCE_WAITS_S if simulated else 0.0
+
+    def publish(self, frame: Frame) -> None:
+        """Take a frame from the thread that acquires."""
+        writer = self._need_writer()
+        try:
+            writer.frame(frame, wait_s=self._waits_s)
+        except RecordError as error:
+            self._state.fail(error)
+        self.hub.publish(frame)
+        self._monitor.framed(frame, (frame.t_exposed_ns - self.start_ns) / NS_PER_S)
+        self.each(frame)
+
+    def note(self, kind: str, data: Mapping[str, Any], *, flush: bool = False) -> None:
+        """Write a journal entry; a journal that is full ends the run."""
+        if kind == "pause":
+            self._monitor.set(phase="paused" if data["paused"] else "running")
+        if self.writer is None:
+            return
+        try:
+            self.writer.note(kind, data, flush=flush, wait=flush)
+        except RecordError as error:
+            self._state.fail(error)
+
+    def _need_writer(self) -> RunWriter:
+        if self.writer is None:
+            raise RuntimeError("a frame came before the record was open")
+        return self.writer
+
+    def _left_out(self, name: str, frame: Frame) -> None:
+        # Others look at what they like; what vision did not see has to be explained.
+        if name == "vision":
+            self.note("skipped", {"frame_id": frame.frame_id, "by": name})
+
+    def _full(self, name: str) -> None:
+        self._state.fail(
+            StreamError(
+                f"'{name}' wants every frame and does not read fast enough; give it a "
+                "longer backlog, or let it take the latest"
+            )
+        )
