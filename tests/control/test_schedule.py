@@ -354,3 +354,92 @@ def test_bursts_without_end_do_not_starve_the_baseline(dated) -> None:
     baseline = [i for i, role in enumerate(roles) if role == "baseline"]
     assert len(baseline) == 4
     assert baseline[-1] < 40
+
+
+MANY = {
+    "axis_order": "tpcz",
+    "stage_positions": [(0, 0, 0), (1, 0, 0), (2, 0, 0)],
+    "channels": ["FITC", "DAPI"],
+    "z_plan": {"range": 1, "step": 1},
+}
+
+
+def test_a_late_group_is_taken_again_whole_before_all_else() -> None:
+    clock = VirtualClock()
+    schedule = make(plan(**MANY), clock)
+    granted, taken = [], []
+    for event in schedule:
+        planned = schedule.released.planned
+        channel = event.channel.config
+        taken.append((planned.role, planned.cause, channel, event.z_pos))
+        if len(taken) == 4:
+            burst(schedule, 1)
+        if len(taken) in (2, 4):
+            granted.append(schedule.repeat())
+    assert granted == [False, True], "in the midst of a group it goes on"
+    again = taken[4:8]
+    assert [row[2:] for row in again] == [row[2:] for row in taken[:4]]
+    assert {row[:2] for row in again} == {("reaction", "deadline")}
+    assert taken[8][:2] == ("reaction", "3.0"), "the burst comes after it"
+    assert [row[0] for row in taken[9:]] == ["baseline"] * 8
+
+
+def test_a_group_is_repeated_twice_in_a_row_at_most() -> None:
+    clock = VirtualClock()
+    schedule = make(plan(**TIMES, **FITC), clock)
+    granted = []
+    rows = drive(schedule, clock, each=lambda n, r: granted.append(schedule.repeat()))
+    assert granted == [True, True, False] * 4
+    assert [row[1] for row in rows] == ["baseline", "reaction", "reaction"] * 4
+    assert [row[0] for row in rows if row[1] == "baseline"] == [0.0, 5.0, 10.0, 15.0]
+    assert len({tuple(row[2].items()) for row in rows}) == 12, "each has its own index"
+
+
+def test_only_planned_groups_are_repeated() -> None:
+    clock = VirtualClock()
+    schedule = make(plan(**TIMES, **FITC), clock)
+    granted = {}
+
+    def react(n: int, released: object) -> None:
+        if n == 1:
+            burst(schedule, 1)
+        if released.planned.group[0] == "burst":
+            granted["burst"] = schedule.repeat()
+            schedule.set_interval(0, 2.0, "7.0")
+        if released.planned.group[0] == "series":
+            granted["series"] = schedule.repeat()
+            schedule.set_interval(0, None, "8.0")
+
+    rows = drive(schedule, clock, each=react)
+    assert granted == {"burst": False, "series": False}
+    assert [row[1] for row in rows] == [
+        "baseline",
+        *["reaction"] * 2,
+        *["baseline"] * 3,
+    ]
+
+
+def test_a_repeat_counts_for_the_series_and_outlives_it() -> None:
+    clock = VirtualClock()
+    schedule = make(plan(**TIMES, **FITC), clock)
+
+    def react(n: int, released: object) -> None:
+        if n == 1:
+            schedule.set_interval(0, 2.0, "7.0")
+            clock.sleep_ns(NS_PER_S)
+            assert schedule.repeat()
+        if n == 3:
+            schedule.set_interval(0, None, "8.0")
+
+    rows = drive(schedule, clock, each=react)
+    assert [row[0] for row in rows] == [0.0, 1.0, 3.0, 5.0, 10.0, 15.0]
+    schedule = make(plan(**TIMES, **FITC), VirtualClock())
+    next(schedule)
+    assert schedule.repeat()
+    schedule.set_interval(0, None, "8.0")
+    next(schedule)
+    assert schedule.released.planned.cause == "deadline"
+
+
+def test_nothing_is_repeated_before_anything_was_taken() -> None:
+    assert not make(plan(**TIMES, **FITC), VirtualClock()).repeat()

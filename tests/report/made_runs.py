@@ -399,8 +399,9 @@ class _Stream:
         self.note("external", {"change": "stage", "now": [1.5, float(k)]}, t_ns)
         self.note("interlock", {"name": "stale frames", "message": f"{k} ms"}, t_ns)
         self.note("fault", {"where": "vision", "message": f"bad frame {k}"}, t_ns)
-        now_s = (T0_NS + t_ns) / NS_PER_S
-        kept = {"frames": 80, "from_s": now_s - 0.1, "to_s": now_s, "missing_s": 0.0}
+        now_ns = T0_NS + t_ns
+        kept = {"frames": 80, "from_ns": now_ns - 100_000_000, "to_ns": now_ns}
+        kept |= {"missing_s": 0.0}
         self.note("kept", {**kept, "action_id": f"{k // 2}.0"}, t_ns)
         self.note("dose", {"position": 0, "field": {"value": k, "unit": "J/cm2"}}, t_ns)
 

@@ -157,13 +157,11 @@ class Controller:
             return
         t_seen = self._clock.now_ns()
         seen = self._host.number(
-            replace(
-                seen,
-                state=self._with_external(seen.state),
-                outcomes=self._take_arrived(),
-                interlocks=self._state.interlocks(),
-                skipped=self._skipped.pop(frame.view, 0),
-            )
+            seen,
+            state=self._with_external(seen.state),
+            outcomes=self._take_arrived(),
+            interlocks=self._state.interlocks(),
+            skipped=self._skipped.pop(frame.view, 0),
         )
         stamps = {
             "received": frame.t_received_ns,

@@ -19,6 +19,7 @@ from useq import AcquireImage, HardwareAutofocus, MDAEvent, MDASequence
 from smartscope.control._planned import Planned, Released
 from smartscope.control._switch import LightSwitch
 from smartscope.core import (
+    NS_PER_S,
     Frame,
     HardwareError,
     HardwareState,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from smartscope.sources import Shot, Source
 
 _AFTER_YOU_WALL_S = 0.00005
+_BELIEVED_NS = 2 * NS_PER_S
+"""How long a value that its device has confirmed is not set again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,9 @@ class Engine(MDAEngine):
         self.hooks = hooks
         self._errors = errors
         self._switch = LightSwitch(rig)
+        # In simulated time nothing may depend on which thread is faster.
+        real = rig.clock.kind == "real"
+        self._shut = self._switch.shut_meanwhile if real else self._switch.shut
         self._skips_in_a_row = 0
         self._stop_burst = False
         self._views: dict[int, View] = {}
@@ -201,7 +207,9 @@ class Engine(MDAEngine):
         commands += properties
         commands += self._set_powers(powers)
         if event.exposure is not None:
-            commands.append(actuator.set_exposure(event.exposure))
+            found = self._rig.state(self._rig.clock.now_ns()).exposure_ms
+            if not self._holds("exposure", found, event.exposure):
+                commands.append(actuator.set_exposure(event.exposure))
         if (roi := self._roi(event)) is not None:
             commands.append(actuator.set_roi(None if roi == "full" else roi))
         if event.slm_image is not None:
@@ -242,6 +250,10 @@ class Engine(MDAEngine):
         stopped = self._schedule.stopped or (stream is not None and stream.stopping)
         return stopped or self._switch.is_barred
 
+    def close(self) -> None:
+        """Let go of what belongs to one run only."""
+        self._switch.close()
+
     def _on_pause(self, paused: bool) -> None:
         self.hooks.note("pause", {"paused": paused})
         if paused:
@@ -265,7 +277,7 @@ class Engine(MDAEngine):
         if self._switch.is_barred:
             return
         self._stop_burst = False
-        exposed = _nothing if event.keep_shutter_open else self._switch.shut
+        exposed = _nothing if event.keep_shutter_open else self._shut
         done = 0
         try:
             self._switch.on(powers)
@@ -295,7 +307,23 @@ class Engine(MDAEngine):
 
     def _set_powers(self, powers: Mapping[str, float]) -> list[Command]:
         dark = self._switch.beforehand(powers)
-        return [self._rig.actuator.set_power(line, p) for line, p in dark.items()]
+        found = self._rig.state(self._rig.clock.now_ns()).power_percent
+        return [
+            self._rig.actuator.set_power(line, percent)
+            for line, percent in dark.items()
+            if not self._holds(f"light:{line}", found.get(line), percent)
+        ]
+
+    def _holds(self, name: str, found: float | None, wanted: float) -> bool:
+        """Whether the device itself has said so a moment ago, and nobody touched it."""
+        now = self._rig.clock.now_ns()
+        state = self._rig.state(now)
+        if state.pending or state.external or found is None:
+            return False
+        confirmed_ns = state.confirmed_ns.get(name)
+        if confirmed_ns is None or now - confirmed_ns > _BELIEVED_NS:
+            return False
+        return abs(found - wanted) < 1e-6
 
     def _step_frame(self, shot: Shot, step: Planned, released: Released) -> Frame:
         state = self._rig.state(shot.t_exposed_ns)
@@ -368,15 +396,22 @@ class Engine(MDAEngine):
         state: HardwareState,
         *,
         due_s: float | None = None,
-        role: str = "",
+        group: tuple[str | int, ...] | None = None,
+        since_ns: int | None = None,
     ) -> Frame:
-        """Give a shot its identity, its state and its place in the sample."""
-        changed = self._rig.history.changes(shot.t_exposed_ns, shot.t_end_ns)
+        """Give a shot its identity, its state and its place in the sample.
+
+        `since_ns` is when the exposure may have begun already; by default it began
+        at `Shot.t_exposed_ns`.
+        """
+        if since_ns is None:
+            since_ns = shot.t_exposed_ns
+        changed = self._rig.history.changes(since_ns, shot.t_end_ns)
         frame = Frame(
             frame_id=self.frames,
             pixels=shot.pixels,
             view=self._view(planned.position),
-            role=role or planned.role,
+            role=planned.role,
             index=planned.event.index,
             cause=planned.cause,
             t_exposed_ns=shot.t_exposed_ns,
@@ -389,7 +424,7 @@ class Engine(MDAEngine):
             mixed=bool(changed),
             moving=bool(changed & {"x_um", "y_um"}),
             planned_s=due_s,
-            group=planned.group,
+            group=planned.group if group is None else group,
             last_of_group=planned.last_of_group,
         )
         self.frames += 1

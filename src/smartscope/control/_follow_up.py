@@ -34,13 +34,22 @@ class FollowUp:
         has arrived) and virtual time (nothing may depend on which thread is faster).
         False watches each resource on a thread of its own, so that a policy can go on
         while the stage still moves.
+    failed : function
+        Gets what goes wrong on a thread of this class, an outcome that cannot be
+        recorded for one.
     """
 
     def __init__(
-        self, rig: Rig, *, arrived: Callable[[Outcome], None], inline: bool
+        self,
+        rig: Rig,
+        *,
+        arrived: Callable[[Outcome], None],
+        inline: bool,
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._rig = rig
         self._arrived = arrived
+        self._failed = failed
         self._inline = inline
         self._lock = threading.Lock()
         self._closed = False
@@ -57,12 +66,13 @@ class FollowUp:
             If a command did not arrive, where it is waited for.
         """
         job = (request, commands, self._rig.clock.now_ns())
-        if self._inline:
-            self._rig.actuator.settle(*commands)
-            return self._applied(job)
         with self._lock:
-            self._queue_of(commands[0].resource).put(job)
-        return None
+            # Nobody would take it off a queue that is closed.
+            if not self._inline and not self._closed:
+                self._queue_of(commands[0].resource).put(job)
+                return None
+        self._rig.actuator.settle(*commands)
+        return self._applied(job)
 
     def close(self, patience_s: float) -> None:
         """End the threads once everything has settled, at most after `patience_s`."""
@@ -89,6 +99,12 @@ class FollowUp:
         return self._watchers[resource][0]
 
     def _watch(self, queue: SimpleQueue[_Job | None]) -> None:
+        try:
+            self._see_through(queue)
+        except BaseException as error:  # nobody stands above a thread
+            self._failed(error)
+
+    def _see_through(self, queue: SimpleQueue[_Job | None]) -> None:
         ending = False
         while not ending:
             jobs = [queue.get()]

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smartscope.core import Action, Decision, Nothing, Observation, Request
 
@@ -52,9 +52,12 @@ class PolicyHost:
         self._decisions = 0
         self._observations = 0
 
-    def number(self, seen: Observation) -> Observation:
-        """Give an observation its number: the order in which policies see it."""
-        numbered = replace(seen, number=self._observations)
+    def number(self, seen: Observation, **told: Any) -> Observation:
+        """Give an observation its number: the order in which policies see it.
+
+        `told` are further fields of it, what else the policies are told now.
+        """
+        numbered = replace(seen, number=self._observations, **told)
         self._observations += 1
         return numbered
 
@@ -130,13 +133,24 @@ def _react(policy: Policy, seen: Observation) -> tuple[str, Sequence[Action]]:
     return "", actions
 
 
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
+def _fields(kind: type[Action]) -> tuple[str, ...]:
+    names = _FIELDS.get(kind)
+    if names is None:
+        names = tuple(field.name for field in dataclasses.fields(kind))
+        _FIELDS[kind] = names
+    return names
+
+
 def _not_finite(action: Action) -> str:
     """Name the first field that holds nan or infinity, "" if none does."""
-    for field in dataclasses.fields(action):
-        value = getattr(action, field.name)
-        numbers = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(n, float) and not math.isfinite(n) for n in numbers):
-            return field.name
+    for name in _fields(type(action)):
+        value = getattr(action, name)
+        for number in value if type(value) is tuple else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                return name
     return ""
 
 

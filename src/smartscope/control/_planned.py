@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -131,3 +131,59 @@ def reindexed(event: MDAEvent, number: int) -> MDAEvent:
             "reset_event_timer": False,
         }
     )
+
+
+def template_of(group: list[Planned], channel: str | None) -> Planned:
+    """Planned event a burst is modelled on: this channel, the middle plane."""
+    matching = [
+        planned
+        for planned in group
+        if planned.event.channel and planned.event.channel.config == channel
+    ] or group
+    return matching[len(matching) // 2]
+
+
+def burst_step(
+    template: Planned,
+    *,
+    number: int,
+    group: tuple[str | int, ...],
+    last: bool,
+    channel: str | None,
+    exposure_ms: float | None,
+    z_um: float | None,
+) -> Planned:
+    """One frame of a burst; what is None stays as in `template`."""
+    event = reindexed(template.event, number)
+    update: dict[str, Any] = {}
+    if channel is not None and event.channel is not None:
+        update["channel"] = event.channel.model_copy(update={"config": channel})
+    if exposure_ms is not None:
+        update["exposure"] = exposure_ms
+    if z_um is not None:
+        update["z_pos"] = z_um
+    return replace(
+        template,
+        event=event.model_copy(update=update) if update else event,
+        role="reaction",
+        cause=str(group[1]),
+        group=group,
+        last_of_group=last,
+        due_s=None,
+        own_exposure=exposure_ms is not None,
+    )
+
+
+def copies(group: list[Planned], kind: str, number: int, cause: str) -> list[Planned]:
+    """The same events again, as one group of reactions."""
+    return [
+        replace(
+            planned,
+            event=reindexed(planned.event, number),
+            role="reaction",
+            cause=cause,
+            group=(kind, number),
+            due_s=None,
+        )
+        for planned in group
+    ]

@@ -13,7 +13,8 @@ import heapq
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import product
+from typing import TYPE_CHECKING, Literal
 
 from useq import AcquireImage, MDAEvent
 
@@ -22,9 +23,11 @@ from smartscope.control._planned import (
     Fields,
     Planned,
     Released,
+    burst_step,
+    copies,
     plus,
     read_baseline,
-    reindexed,
+    template_of,
 )
 from smartscope.core import NS_PER_S
 
@@ -151,19 +154,23 @@ class Schedule:
             If nothing was acquired at `position` yet, so nothing says how.
         """
         with self._lock:
-            template = self._template(position, channel)
+            template = template_of(self._acquired(position), channel)
             planes: tuple[float | None, ...] = z_offsets_um or (None,)
             self._amend.explicit_z |= bool(z_offsets_um)
+            focus_um = self._amend.base(2, template.event.z_pos)
             points = [
-                self._step(
+                burst_step(
                     template,
-                    {"channel": channel, "exposure": exposure_ms, "dz_um": dz_um},
+                    number=self._reactions + n,
                     group=("burst", cause, k),
                     last=dz_um == planes[-1],
+                    channel=channel,
+                    exposure_ms=exposure_ms,
+                    z_um=None if dz_um is None else plus(focus_um, dz_um),
                 )
-                for k in range(frames)
-                for dz_um in planes
+                for n, (k, dz_um) in enumerate(product(range(frames), planes), 1)
             ]
+            self._reactions += len(points)
             now = self._clock.now_ns()
             if interval_s == 0:
                 self._push(now, priority, tuple(points))
@@ -188,8 +195,8 @@ class Schedule:
     def base(self, position: int) -> tuple[float | None, float | None, float | None]:
         """Planned place of a field without its offset, um; home where none is named."""
         with self._lock:
-            seen = position in self._last_group
-            event = self._template(position, None).event if seen else None
+            group = self._last_group.get(position)
+            event = template_of(group, None).event if group else None
             base = self._amend.base
             return (
                 base(0, event.x_pos if event else None),
@@ -211,6 +218,14 @@ class Schedule:
     def roi(self) -> Roi | Literal["full"] | None:
         """Region asked for by a reaction: a `Roi`, ``full``, or None (as planned)."""
         return self._amend.roi
+
+    @property
+    def in_group(self) -> bool:
+        """Whether frames of the group that was begun last are still to come."""
+        released = self.released
+        if released is None:
+            return False
+        return not (released.steps or (released.planned,))[-1].last_of_group
 
     def repeat(self) -> bool:
         """Take the planned group that was released last again, before all else.
@@ -272,13 +287,13 @@ class Schedule:
             self._following = next(self._baseline, None)
         while True:
             self.wait_decided()
-            if self._stopping:
-                raise StopIteration
             phase = self.runner_phase()
             if phase == "finishing":
                 # The runner was cancelled from outside. Ending the iteration would
                 # make it report "completed"; one more event lets it see the cancel.
                 return MDAEvent()
+            if self._stopping:
+                raise StopIteration
             if phase == "paused" and self._head is not None:
                 self._sit_out_pause()
                 continue
@@ -371,26 +386,20 @@ class Schedule:
         position = min(self._series, key=lambda p: (self._series[p].next_ns, p))
         return position, self._series[position].next_ns
 
+    def _acquired(self, position: int) -> list[Planned]:
+        group = self._last_group.get(position)
+        if not group:
+            raise LookupError(f"nothing was acquired at field {position} yet")
+        return group
+
     def _series_group(self, position: int, now: int) -> list[Planned]:
         series = self._series[position]
         series.next_ns = max(series.next_ns + series.interval_ns, now)
         return self._copies(self._last_group[position], "series", series.cause)
 
     def _copies(self, group: list[Planned], kind: str, cause: str) -> list[Planned]:
-        """The same events again, as one group of reactions."""
         self._reactions += 1
-        number = self._reactions
-        return [
-            replace(
-                planned,
-                event=reindexed(planned.event, number),
-                role="reaction",
-                cause=cause,
-                group=(kind, number),
-                due_s=None,
-            )
-            for planned in group
-        ]
+        return copies(group, kind, self._reactions, cause)
 
     def _postpone_series(self, position: int, now: int) -> None:
         if self._series and (series := self._series.get(position)):
@@ -464,50 +473,6 @@ class Schedule:
             steps,
             None if due_ns is None else (due - self._start_ns) / NS_PER_S,
             max(0.0, (now - due) / NS_PER_S),
-        )
-
-    # ------------------------------------------------------------------ reactions
-
-    def _template(self, position: int, channel: str | None) -> Planned:
-        """Planned event a burst is modelled on: this channel, the middle plane."""
-        group = self._last_group.get(position)
-        if not group:
-            raise LookupError(f"nothing was acquired at field {position} yet")
-        matching = [
-            planned
-            for planned in group
-            if planned.event.channel and planned.event.channel.config == channel
-        ] or group
-        return matching[len(matching) // 2]
-
-    def _step(
-        self,
-        template: Planned,
-        wanted: dict[str, Any],
-        *,
-        group: tuple[str | int, ...],
-        last: bool,
-    ) -> Planned:
-        self._reactions += 1
-        event = reindexed(template.event, self._reactions)
-        update: dict[str, Any] = {}
-        if wanted["channel"] is not None and event.channel is not None:
-            update["channel"] = event.channel.model_copy(
-                update={"config": wanted["channel"]}
-            )
-        if wanted["exposure"] is not None:
-            update["exposure"] = wanted["exposure"]
-        if wanted["dz_um"] is not None:
-            update["z_pos"] = plus(self._amend.base(2, event.z_pos), wanted["dz_um"])
-        return replace(
-            template,
-            event=event.model_copy(update=update),
-            role="reaction",
-            cause=str(group[1]),
-            group=group,
-            last_of_group=last,
-            due_s=None,
-            own_exposure=wanted["exposure"] is not None,
         )
 
     def _push(self, due: int, priority: int, points: tuple[Planned, ...]) -> None:

@@ -99,7 +99,7 @@ class StreamControl:
         return self.stopping or self.paused or bool(self._waiting)
 
     def take_interruption(self) -> Interruption | None:
-        """Hand over the first thing the camera was stopped for, None if there is none."""
+        """Hand over the first thing the camera was stopped for, None for nothing."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 

@@ -171,9 +171,14 @@ class Streamer:
                     self._note_lost(shot)
                 if self._restarting:
                     self._note_restart(shot)
-                state = self._rig.state(shot.t_exposed_ns)
-                one = replace(self._planned, group=("stream", self.pumped))
-                frame = engine.frame(shot, one, state, role="stream")
+                # As it was when the exposure may have begun already, so that no frame
+                # claims to show what it does not.
+                since_ns = shot.t_exposed_ns - shot.exposed_uncertainty_ns
+                state = self._rig.state(since_ns)
+                group = ("stream", self.pumped)
+                frame = engine.frame(
+                    shot, self._planned, state, group=group, since_ns=since_ns
+                )
                 self.pumped += 1
                 hooks.publish(frame)
                 self._newest = frame

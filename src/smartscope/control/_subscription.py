@@ -55,14 +55,15 @@ class Subscription:
 
     Attributes
     ----------
-    delivered, skipped, dropped : int
-        Frames the reader took, frames replaced by newer ones as ``latest`` asks, and
-        frames lost because it did not read.
+    offered, delivered, skipped, dropped : int
+        All frames, those the reader took, those replaced by newer ones as ``latest``
+        asks, and those lost because it did not read.
     """
 
     def __init__(self, name: str, appetite: Appetite = LATEST) -> None:
         self.name = name
         self.appetite = appetite
+        self.offered = 0
         self.delivered = 0
         self.skipped = 0
         self.dropped = 0
@@ -93,6 +94,7 @@ class Subscription:
         with self._lock:
             if self._closed:
                 return [], True
+            self.offered += 1
             gone, taken = self._make_room(frame)
             if taken:
                 self._frames.append(frame)

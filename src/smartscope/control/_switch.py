@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class LightSwitch:
         self._is_on = False
         self.is_barred = False
         self._told_off: list[Command] = []
+        self._hand = ThreadPoolExecutor(1, thread_name_prefix="smartscope-light")
+        self._shutting: Future[None] | None = None
 
     def beforehand(self, powers: Mapping[str, float]) -> dict[str, float]:
         """Powers that may be set while the light is still off, percent of range."""
@@ -56,6 +59,10 @@ class LightSwitch:
         self.shut()
         self.confirm()
 
+    def close(self) -> None:
+        """Let the thread of `shut_meanwhile` go."""
+        self._hand.shutdown()
+
     def shut(self) -> None:
         """Tell the light to go off; `confirm` must follow."""
         with self._lock:
@@ -67,8 +74,15 @@ class LightSwitch:
             self._told_off = commands
             self._is_on = False
 
+    def shut_meanwhile(self) -> None:
+        """As `shut`, on a thread of its own: an image can be read out meanwhile."""
+        self._shutting = self._hand.submit(self.shut)
+
     def confirm(self) -> None:
         """Wait until the light is off; raises `HardwareError` if it stays on."""
+        if self._shutting is not None:
+            shutting, self._shutting = self._shutting, None
+            shutting.result()
         with self._lock:
             commands, self._told_off = self._told_off, []
             self._rig.actuator.settle(*commands)

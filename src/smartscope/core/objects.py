@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_NO_LABELS = np.empty(0, dtype=np.int64)
+_NO_NUMBERS = np.empty(0, dtype=np.float64)
+for _shared in (_NO_LABELS, _NO_NUMBERS):
+    _shared.setflags(write=False)
+
+
 def _empty() -> NDArray[np.float64]:
-    return np.empty(0, dtype=np.float64)
+    return _NO_NUMBERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,7 +43,7 @@ class Detections:
         Further measurements, for example ``mean_FITC``, ``eccentricity``.
     """
 
-    label: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    label: NDArray[np.int64] = field(default_factory=lambda: _NO_LABELS)
     y_px: NDArray[np.float64] = field(default_factory=_empty)
     x_px: NDArray[np.float64] = field(default_factory=_empty)
     x_um: NDArray[np.float64] = field(default_factory=_empty)
@@ -47,6 +54,10 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.label)
+
+
+NO_DETECTIONS = Detections(features=MappingProxyType({}))
+"""Nothing found: one for all, since making one anew for every frame is felt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

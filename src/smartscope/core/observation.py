@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from smartscope.core.frame import HardwareState, View
 from smartscope.core.geometry import UNCALIBRATED, PixelMap
-from smartscope.core.objects import Detections, Event, Track
+from smartscope.core.objects import NO_DETECTIONS, Detections, Event, Track
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -80,7 +80,7 @@ class Observation:
     state: HardwareState = field(default_factory=HardwareState)
     pixel_map: PixelMap = UNCALIBRATED
     moving: bool = False
-    detections: Detections = field(default_factory=Detections)
+    detections: Detections = NO_DETECTIONS
     tracks: tuple[Track, ...] = ()
     events: tuple[Event, ...] = ()
     measurements: Mapping[str, float] = field(default_factory=dict)

@@ -14,8 +14,8 @@ are ``{"n": 0, "kind": ..., "t_ns": ..., ...}``. `RunWriter` writes these kinds:
 ``decision``     ``decision``: an encoded `core.Decision`
 ``outcome``      ``outcome``: an encoded `core.Outcome`
 ``kept``         a policy asked for frames (``record.keep: asked``): ``action_id``,
-                 ``frames`` that were in memory, ``from_s`` and ``to_s`` (run clock, as
-                 ``t_ns``), ``missing_s`` of which the frames were gone
+                 ``frames`` that were in memory, ``from_ns`` and ``to_ns`` (run clock),
+                 ``missing_s`` of which the frames were gone
 ``placed``       ``frame_id``, ``array``, ``at``: where a frame went that was asked for;
                  its ``frame`` entry, told before, has no array
 ``fault``        ``where``, ``message``, and ``lost_frames`` if pixels were lost

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 _RESERVED = frozenset(("n", "kind", "t_ns"))
 _MAX_WAITING = 20_000
 # Few, so that the interpreter is let go often: a camera thread may be waiting for it.
-_BATCH = 16
-_POLL_S = 0.02
+_BATCH = 4
+# Short, so that little is left to write when somebody has to wait for it.
+_POLL_S = 0.005
 _PATIENCE_S = 30.0
 
 _Entry = tuple[int, str, int, "Mapping[str, Any]"]
@@ -64,6 +65,7 @@ class Journal:
         self._failure: str | None = None
         self._refused: str | None = None
         self._closing = False
+        self._hurry = False
         # A daemon: a crash on the way to close() must not keep the process alive.
         self._thread = threading.Thread(
             target=self._run, name="smartscope-journal", daemon=True
@@ -162,6 +164,7 @@ class Journal:
         """
         with self._work:
             goal = self._next
+            self._hurry = True
             self._work.notify()
             end = time.monotonic() + _PATIENCE_S
             while self._written < goal and self._failure is None:
@@ -224,14 +227,17 @@ class Journal:
         self._raise_failure(blame=False)
 
     def _run(self) -> None:
-        # The thread looks every 20 ms by itself: an ordinary write then costs its
+        # The thread looks every 5 ms by itself: an ordinary write then costs its
         # caller no thread switch. Only a flush wakes it.
         try:
             while True:
                 with self._work:
                     if not self._waiting and not self._closing:
                         self._work.wait(_POLL_S)
-                    count = min(_BATCH, len(self._waiting))
+                    count = len(self._waiting)
+                    if not self._hurry:
+                        count = min(_BATCH, count)
+                    self._hurry = False
                     batch = [self._waiting.popleft() for _ in range(count)]
                     if not batch and self._closing:
                         return

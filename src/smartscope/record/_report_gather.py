@@ -314,7 +314,7 @@ class Gatherer:
 
     def _kept(self, entry: Mapping[str, Any]) -> None:
         # On the run's clock, as all of the journal, but in seconds.
-        between = [self.t_s(round(entry[k] * NS_PER_S)) for k in ("from_s", "to_s")]
+        between = [self.t_s(entry[k]) for k in ("from_ns", "to_ns")]
         reason = self.decided.reason(entry.get("action_id"))
         self.delivery.kept(between[0], between[1], entry, reason)
 

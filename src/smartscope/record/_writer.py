@@ -238,8 +238,8 @@ class RunWriter:
         line = {
             "action_id": action_id,
             "frames": kept,
-            "from_s": from_ns / NS_PER_S,
-            "to_s": to_ns / NS_PER_S,
+            "from_ns": from_ns,
+            "to_ns": to_ns,
             "missing_s": missing_ns / NS_PER_S,
         }
         self.note("kept", line, t_ns=now_ns)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from smartscope.control import Engine
 
 T = TypeVar("T")
-_JOIN_WALL_S = 0.05
+_LOOK_WALL_S = 0.01
 
 
 class Acquisition:
@@ -29,6 +29,9 @@ class Acquisition:
         self._core = core
         self._events = events
         self._thread = threading.Thread(target=self._run, name="smartscope-run")
+        # Not the thread's own end: a Ctrl-C in `Thread.join` or `is_alive` makes Python
+        # before 3.13 call a thread dead that is not.
+        self._over = threading.Event()
         self._before = core.mda.set_engine(engine)
         self.failure: BaseException | None = None
 
@@ -38,15 +41,15 @@ class Acquisition:
 
     def wait(self, each: Callable[[], None]) -> None:
         """Wait for the end; `each` is called many times a second meanwhile."""
-        while self._thread.is_alive():
-            self._thread.join(_JOIN_WALL_S)
+        while not self._over.wait(_LOOK_WALL_S):
             each()
 
     def end(self) -> None:
         """Cancel what still runs, wait for it, and give the core its engine back."""
-        if self._thread.is_alive():
-            self._core.mda.cancel()
         if self._thread.ident is not None:
+            if not self._over.is_set():
+                self._core.mda.cancel()
+            self._over.wait()
             self._thread.join()
         if self._before is not None and self._core.mda.engine is not self._before:
             self._core.mda.set_engine(self._before)
@@ -54,22 +57,50 @@ class Acquisition:
     @property
     def cancelled(self) -> bool:
         """Whether somebody cancelled it through pymmcore-plus."""
-        return str(self._core.mda.status.finish_reason) == "canceled"
+        status = self._core.mda.status
+        return bool(status.cancel_requested or str(status.finish_reason) == "canceled")
+
+    @property
+    def paused(self) -> bool:
+        """Whether somebody wants the present event to pause."""
+        return bool(self._core.mda.status.pause_requested)
 
     def _run(self) -> None:
         try:
             self._core.mda.run(self._events())
         except BaseException as error:  # handed to the thread that waits
             self.failure = error
+        finally:
+            self._over.set()
 
 
 def steadily(step: Callable[[], T]) -> T:
-    """Do one step of an ending to its end, however often Ctrl-C is pressed.
+    """Do an ending to its end, however often Ctrl-C is pressed.
 
-    The steps only make safe and let go; each may be done twice.
+    On a thread of its own, because Ctrl-C strikes the main thread wherever it is, also
+    half-way through closing a file.
     """
-    while True:
+    claim, over = threading.Lock(), threading.Event()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        if not claim.acquire(blocking=False):
+            return  # the first attempt to start us was interrupted, but not in vain
         try:
-            return step()
+            results.append(step())
+        except BaseException as error:  # raised below
+            errors.append(error)
+        finally:
+            over.set()
+
+    while not over.is_set():
+        try:
+            if not claim.locked():
+                threading.Thread(target=work, name="smartscope-ending").start()
+            over.wait()
         except KeyboardInterrupt:
             continue
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -36,6 +36,8 @@ class Acting:
         None for a plan.
     virtual : bool
         Nothing may depend on which thread is faster.
+    failed : function
+        Gets what goes wrong while commands are seen through.
     asked_only : bool
         Frames go to disk only where a policy asks for them (`Keep`).
     """
@@ -51,6 +53,7 @@ class Acting:
         stream: Stream | None,
         virtual: bool,
         shadow: bool,
+        failed: Callable[[BaseException], None],
         asked_only: bool,
     ) -> None:
         self._rig = rig
@@ -63,6 +66,7 @@ class Acting:
             rig,
             arrived=lambda outcome: self.actor.later(outcome),
             inline=stream is None or virtual,
+            failed=failed,
         )
         self.stream: StreamControl | None = None
         # Set once the record is open.

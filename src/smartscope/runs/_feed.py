@@ -34,14 +34,14 @@ class Feed:
     ----------
     writer : RunWriter or None
         The record, once it is open.
-    each : function
+    each : function or None
         Called after each frame; for what must go in step with a simulated source.
     """
 
     def __init__(self, state: RunState, monitor: Monitor, *, simulated: bool) -> None:
         self.hub = Hub(self._full, self._left_out)
         self.writer: RunWriter | None = None
-        self.each: Callable[[Frame], None] = lambda frame: None
+        self.each: Callable[[Frame], None] | None = None
         self.start_ns = 0
         self._state = state
         self._monitor = monitor
@@ -54,9 +54,11 @@ class Feed:
             writer.frame(frame, wait_s=self._waits_s)
         except RecordError as error:
             self._state.fail(error)
-        self.hub.publish(frame)
         self._monitor.framed(frame, (frame.t_exposed_ns - self.start_ns) / NS_PER_S)
-        self.each(frame)
+        # Last, because whoever takes the frame needs the interpreter that we hold.
+        self.hub.publish(frame)
+        if self.each is not None:
+            self.each(frame)
 
     def note(self, kind: str, data: Mapping[str, Any], *, flush: bool = False) -> None:
         """Write a journal entry; a journal that is full ends the run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from smartscope.specimen import Specimen
 
 _PATIENCE_S = 10.0
+_ACCOUNT_WALL_S = 0.05
 _BUFFERS = {True: 512, False: 16}
 
 
@@ -103,6 +105,7 @@ class LiveRun:
         self._state.interlocks = lambda: self._interlocks.active
         self._state.external = rig.take_external
         self._ended: Ending | None = None
+        self._looked_s = 0.0
         self._writer: RunWriter | None = None
         self._specimen: Specimen | None = None
         self._truth: TruthLog | None = None
@@ -136,6 +139,7 @@ class LiveRun:
             stream=files.stream,
             virtual=virtual,
             shadow=options.shadow,
+            failed=self._state.fail,
             asked_only=self._experiment.record.keep == "asked",
         )
         self._stream = self._acting.stream
@@ -207,6 +211,8 @@ class LiveRun:
         schedule.on_wait = engine.go_dark
         if self._in_step:
             schedule.wait_decided = self._pacing.wait_decided
+            self._pacing.repeat = schedule.repeat
+            self._pacing.in_group = lambda: schedule.in_group
         return engine
 
     # --------------------------------------------------------------------- life
@@ -225,7 +231,8 @@ class LiveRun:
             history_from_ns=self._history_from_ns,
         )
         engine = self._make_engine(account)
-        self._feed.each = lambda frame: self._after_frame(account, frame)
+        if self._stream is None or self._source.simulated:
+            self._feed.each = lambda frame: self._after_frame(account, frame)
         if self._files.stream is not None and self._files.stream.roi is not None:
             self._read_out(self._files.stream.roi)
         acquisition = Acquisition(self._rig.core, engine, lambda: self._events(engine))
@@ -241,11 +248,13 @@ class LiveRun:
             with quick_threads():
                 self._begin(controller)
                 acquisition.start()
-                acquisition.wait(lambda: self._look(account))
+                acquisition.wait(lambda: self._look(account, engine, acquisition))
             ending = self._ending(acquisition)
         except BaseException as error:
             ending = Ending.failed(error)
-        return self._finish(engine, account, acquisition, controller, ending)
+        return steadily(
+            lambda: self._finish(engine, account, acquisition, controller, ending)
+        )
 
     def _read_out(self, roi: RoiConfig) -> None:
         region = Roi(roi.x_px, roi.y_px, roi.width_px, roi.height_px)
@@ -276,12 +285,22 @@ class LiveRun:
         self._monitor.set(phase="running", planned=self._facts.frames)
         controller.start(start, self._frames)
 
-    def _look(self, account: LightAccount) -> None:
-        if self._stream is not None and not self._source.simulated:
-            account.look_after(self._stream)
+    def _look(
+        self, account: LightAccount, engine: Engine, acquisition: Acquisition
+    ) -> None:
+        """Heed those outside, who are not to wait for a listener or an exposure."""
         if self._options.stop.is_set() and self._ended is None:
             self._ended = Ending("stopped", "stopped by a person", INTERRUPTED)
-            self._halt()
+            self._go_dark(engine)
+        elif acquisition.cancelled and not self._schedule.stopped:
+            self._go_dark(engine)
+        if self._stream is None:
+            return
+        self._stream.paused = acquisition.paused
+        now_s = time.perf_counter()
+        if not self._source.simulated and now_s - self._looked_s >= _ACCOUNT_WALL_S:
+            self._looked_s = now_s
+            account.look_after(self._stream)
 
     def _start_record(self) -> RunWriter:
         shape, dtype = self._source.geometry()
@@ -354,14 +373,13 @@ class LiveRun:
         ending: Ending,
     ) -> RunResult:
         """Light first, then everything else; once more when nobody can act any more."""
-        self._acting.actor.close()
-        steadily(self._rig.apply_safe_state)
-        steadily(self._halt)
-        steadily(acquisition.end)
-        steadily(lambda: self._acting.close(_PATIENCE_S))
-        steadily(self._feed.hub.close)
-        came_back = steadily(lambda: controller.join(_PATIENCE_S))
-        ending = ending.with_light(steadily(self._rig.apply_safe_state))
+        self._go_dark(engine)
+        acquisition.end()
+        self._acting.close(_PATIENCE_S)
+        engine.close()
+        self._feed.hub.close()
+        came_back = controller.join(_PATIENCE_S)
+        ending = ending.with_light(self._rig.apply_safe_state())
         if not came_back and self._ended is None and self._state.failure is None:
             self._state.fail(
                 PolicyError(
@@ -371,7 +389,7 @@ class LiveRun:
             )
         if self._state.failure is not None and ending.outcome != "failed":
             ending = Ending.failed(self._state.failure)
-        return steadily(lambda: self._close(engine, account, ending))
+        return self._close(engine, account, ending)
 
     def _close(
         self, engine: Engine, account: LightAccount, ending: Ending
@@ -436,8 +454,7 @@ class LiveRun:
             self._truth.sample(frame.t_received_ns)
         position = frame.view.position
         self._monitor.filming(position, self._schedule.interval_s(position))
-        self._monitor.set(skipped=self._frames.skipped)
-        if self._stream is not None and self._source.simulated:
+        if self._stream is not None:
             account.look_after(self._stream, frame)
         if self._clock.kind == "virtual":
             # Else what a policy sees of the clock would depend on how busy we are.
@@ -454,6 +471,13 @@ class LiveRun:
         self._feed.note("superseded", {"index": index, "late_s": late_s})
 
     # ---------------------------------------------------------------------- end
+
+    def _go_dark(self, engine: Engine) -> None:
+        """Light off at once, past all that is under way, and for good."""
+        self._acting.actor.close()
+        engine.stay_dark()
+        self._halt()
+        self._rig.apply_safe_state()
 
     def _halt(self) -> None:
         self._schedule.stop()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from smartscope.core import PolicyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smartscope.config import ScheduleConfig
     from smartscope.control import Monitor, RunState, Subscription
     from smartscope.runs._feed import Feed
@@ -26,6 +28,15 @@ class Pacing:
     feed : Feed
     state : RunState
     monitor : Monitor
+
+    Attributes
+    ----------
+    deadlines : int
+        How many have passed.
+    repeat : function
+        Plans the group that was taken last once more; False if it may not be.
+    in_group : function
+        Whether frames of the group taken last are still to come.
     """
 
     def __init__(
@@ -41,7 +52,10 @@ class Pacing:
         self._feed = feed
         self._state = state
         self._monitor = monitor
+        self._late_for: int | None = None
         self.deadlines = 0
+        self.repeat: Callable[[], bool] = lambda: False
+        self.in_group: Callable[[], bool] = lambda: False
 
     def declare(self, *, in_step: bool) -> None:
         """Journal how this run is paced."""
@@ -57,6 +71,9 @@ class Pacing:
     def wait_decided(self) -> None:
         """Wait for the decision on the last frame; called between planned events."""
         if self._frames.idle:
+            self._late_for = None
+            return
+        if self._is_late():
             return
         deadline = time.perf_counter() + self._config.decision_deadline_s
         while self._state.failure is None:
@@ -66,13 +83,24 @@ class Pacing:
                 return
             # In pieces, because a failure elsewhere rings no bell here.
             if self._frames.wait_idle(min(left_s, _LOOK_WALL_S)):
+                self._late_for = None
                 return
+
+    def _is_late(self) -> bool:
+        """Whether a deadline has passed already, and nothing new is to be decided."""
+        if self._late_for is None:
+            return False
+        return self._late_for == self._frames.offered or self.in_group()
 
     def _deadline_passed(self) -> None:
         config = self._config
         self.deadlines += 1
+        self._late_for = self._frames.offered
+        then: str = config.on_deadline
+        if then == "repeat" and not self.repeat():
+            then = "go_on"
         text = f"no decision within {config.decision_deadline_s:g} s"
-        self._feed.note("deadline", {"message": text, "then": config.on_deadline})
+        self._feed.note("deadline", {"message": text, "then": then})
         self._monitor.fault(text)
         if config.on_deadline == "stop":
             self._state.fail(

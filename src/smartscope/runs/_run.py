@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from smartscope.control import Monitor
 from smartscope.core import ConfigError, make_clock
 from smartscope.rig import Rig
+from smartscope.runs._acquisition import steadily
 from smartscope.runs._files import open_files
 from smartscope.runs._live import LiveRun, Options
 from smartscope.runs._recorded import RecordedRun
@@ -113,4 +114,4 @@ def _run_live(files: Files, options: Options) -> RunResult:
         with rig.exclusive(files.experiment.name):
             return LiveRun(files, rig, options).run()
     finally:
-        rig.close()
+        steadily(rig.close)

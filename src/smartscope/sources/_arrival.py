@@ -27,12 +27,18 @@ class Arrivals:
     ----------
     spin_s : float
         How long to look before and after the predicted moment; 0 never does.
+
+    Attributes
+    ----------
+    empty_s : float
+        Latest moment (`time.perf_counter`) at which no frame was known to wait.
     """
 
     def __init__(self, spin_s: float) -> None:
         self._spin_s = spin_s
         self._last_s: float | None = None
         self.period_s = 0.0
+        self.empty_s = 0.0
 
     def begin(self) -> None:
         """Let this thread nap for microseconds; call it once, on the waiting thread.
@@ -47,6 +53,12 @@ class Arrivals:
         """Forget what was learnt; frames are now that far apart."""
         self._last_s = None
         self.period_s = period_s
+        self.empty_s = time.perf_counter()
+
+    def shift(self, by_s: float) -> None:
+        """Frames are that much further apart from now on, below 0 for closer."""
+        self._last_s = None
+        self.period_s = max(0.0, self.period_s + by_s)
 
     def came(self, t_s: float, *, on_time: bool) -> None:
         """Learn from a frame that came at `t_s` (`time.perf_counter`).
@@ -59,6 +71,8 @@ class Arrivals:
             if found < 2 * self.period_s or self.period_s == 0:
                 self.period_s += _SMOOTHING * (found - self.period_s)
         self._last_s = t_s if on_time else None
+        if on_time:
+            self.empty_s = t_s
 
     def wait(self, there: Callable[[], int], checked: Callable[[], bool]) -> bool:
         """Wait until `there()` is not 0.
@@ -79,7 +93,7 @@ class Arrivals:
         due = now if self._last_s is None else self._last_s + self.period_s
         last_look = due + self._spin_s
         while not there():
-            now = time.perf_counter()
+            now = self.empty_s = time.perf_counter()
             if now < due - self._spin_s:
                 if not checked():
                     return False

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smartscope.core import NS_PER_MS, HardwareError, StreamError
+from smartscope.rig import import_quietly
 from smartscope.sources._arrival import Arrivals
 from smartscope.sources._base import Shot
+from smartscope.sources._dating import Dating
 from smartscope.sources._losses import LossWatch, Tags
 from smartscope.sources._pool import FramePool, pool_size
+
+import_quietly()
+from pymmcore_plus import CMMCorePlus  # noqa: E402  after the quiet import
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,14 +26,15 @@ if TYPE_CHECKING:
 
 FIRST_FRAME_S = 20.0
 FRAME_PATIENCE_S = 5.0
-_MOST_DRAINED = 64
 
 
 class CameraSource:
     """Snaps, bursts and streams with the camera that fills the rig's camera role.
 
     Nobody else may take images from the core meanwhile: two takers steal from each
-    other.
+    other. Listeners of the core are not told when the camera starts and stops: they
+    would run with the light on, on the thread that takes the frames. They have the
+    events of ``core.mda``.
 
     Parameters
     ----------
@@ -43,11 +49,13 @@ class CameraSource:
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self._core = rig.core
+        self._driver = _past_listeners(rig.core)
         self._clock = rig.clock
         self._pool: FramePool | None = None
         self._misses = 0
         self._arrivals = Arrivals(rig.config.camera.spin_ms / 1000)
-        self._note_timing()
+        self._dating = Dating(rig.config)
+        self._exposure_ms = 0.0
         # Light gated by the camera counts as lit until the camera is known to rest.
         rig.history.set("camera", rig.clock.now_ns(), 0.0)
 
@@ -82,7 +90,7 @@ class CameraSource:
         before = self._clock.now_ns()
         self._rig.history.set("camera", before, 1.0)
         try:
-            self._core.snapImage()
+            self._driver.snapImage()
             after = self._clock.now_ns()
             exposed()
             pixels = self._core.getImage()
@@ -131,7 +139,9 @@ class CameraSource:
         core, got = self._core, 0
         watch = LossWatch(self._rig.config.camera.frame_counter)
         self._arrivals.begin()
-        self._arrivals.expect(exposure_ms() / 1000)
+        self._exposure_ms = exposure_ms()
+        self._arrivals.expect(self._exposure_ms / 1000)
+        self._dating.begin(self._clock.now_ns(), self._exposure_ms)
         self._start(frames)
         try:
             while (frames is None or got < frames) and not stopped():
@@ -140,32 +150,35 @@ class CameraSource:
                 yield self._take(watch, exposure_ms())
                 got += 1
             self._stop()
-            # What was exposed is taken, unless somebody is so late that it would hold
-            # up the end.
-            for _ in range(min(_MOST_DRAINED, core.getRemainingImageCount())):
-                if frames is not None and got >= frames:
-                    break
+            # What was exposed is taken, or nobody could tell what became of it.
+            while core.getRemainingImageCount() and (frames is None or got < frames):
                 yield self._take(watch, exposure_ms())
                 got += 1
         finally:
             self._stop()
 
     def _start(self, frames: int | None) -> None:
-        core = self._core
+        core, camera = self._driver, self._core.getCameraDevice()
         try:
             if frames is None:
                 core.startContinuousSequenceAcquisition(0.0)
             else:
-                core.startSequenceAcquisition(frames, 0.0, True)
+                core.startSequenceAcquisition(camera, frames, 0.0, True)
         except RuntimeError as error:
             raise HardwareError(
-                f"the camera did not start: {error}", device=core.getCameraDevice()
+                f"the camera did not start: {error}", device=camera
             ) from error
         self._rig.history.set("camera", self._clock.now_ns(), 1.0)
 
     def _stop(self) -> None:
-        if self._core.isSequenceRunning():
-            self._core.stopSequenceAcquisition()
+        camera = self._core.getCameraDevice()
+        try:
+            if self._core.isSequenceRunning():
+                self._driver.stopSequenceAcquisition(camera)
+        except RuntimeError as error:
+            raise HardwareError(
+                f"the camera did not stop: {error}", device=camera
+            ) from error
         self._rig.history.set("camera", self._clock.now_ns(), 0.0)
 
     def _wait(
@@ -200,6 +213,7 @@ class CameraSource:
     def _take(self, watch: LossWatch, exposure_ms: float) -> Shot:
         core, arrivals = self._core, self._arrivals
         noticed, came_s = self._clock.now_ns(), time.perf_counter()
+        unseen_s = came_s - arrivals.empty_s
         behind = core.getRemainingImageCount() - 1
         try:
             popped, tags = core.popNextImageAndMD(fix=False)
@@ -216,17 +230,22 @@ class CameraSource:
             period_s=arrivals.period_s,
         )
         arrivals.came(came_s, on_time=behind == 0)
-        exposure_ns = int(exposure_ms * NS_PER_MS)
-        # Frames that wait behind this one came later, a period apart.
-        period_ns = max(exposure_ns, int(arrivals.period_s * 1e9))
-        arrived = noticed - behind * period_ns - self._transfer_ns
+        if exposure_ms != self._exposure_ms:
+            arrivals.shift((exposure_ms - self._exposure_ms) / 1000)
+            self._exposure_ms = exposure_ms
+        start_ns, end_ns, unsure_ns = self._dating.date(
+            noticed,
+            exposure_ms,
+            behind=behind,
+            unseen_s=unseen_s,
+            period_s=arrivals.period_s,
+        )
         return Shot(
             pixels=pixels,
-            t_exposed_ns=arrived - exposure_ns,
-            t_end_ns=arrived,
+            t_exposed_ns=start_ns,
+            t_end_ns=end_ns,
             t_received_ns=self._clock.now_ns(),
-            exposed_uncertainty_ns=self._unsure_ns
-            + (NS_PER_MS if behind == 0 else period_ns),
+            exposed_uncertainty_ns=unsure_ns,
             image_number=number,
             lost=lost,
         )
@@ -238,13 +257,14 @@ class CameraSource:
             return popped
         return pool.copy(popped)  # type: ignore[return-value]
 
-    def _note_timing(self) -> None:
-        # Readout and transfer lie between the end of an exposure and its arrival.
-        config = self._rig.config
-        known_ms = config.camera.readout_ms
-        self._transfer_ns = int((known_ms or 0.0) * NS_PER_MS)
-        unsure_ms = config.timing.readout_ms if known_ms is None else known_ms
-        self._unsure_ns = int(unsure_ms * NS_PER_MS)
+
+def _past_listeners(core: CMMCorePlus) -> Any:
+    """The core without the signals of pymmcore-plus, where the camera allows it."""
+    # A camera written in Python (UniMMCore) is known above the driver only.
+    asks = getattr(core, "isPyDevice", None)
+    if asks is not None and asks(core.getCameraDevice()):
+        return core
+    return super(CMMCorePlus, core)
 
 
 def _number(tags: Tags) -> int | None:

@@ -75,10 +75,14 @@ class LossWatch:
         """
         missing = self._gap(number)
         found = Lost(missing, "buffer", True) if missing else None
-        if self._counter is not None and found is None:
-            missing = self._camera_gap(tags)
-            found = Lost(missing, "camera", True) if missing else None
-        elif found is None and (missing := self._silence(came_s, period_s)):
+        counted = self._camera_gap(tags)
+        if found is None and counted:
+            found = Lost(counted, "camera", True)
+        elif (
+            found is None
+            and counted is None
+            and (missing := self._silence(came_s, period_s))
+        ):
             found = Lost(missing, "estimate", False)
         self._came_s = (self._came_s[1], came_s)
         return found
@@ -105,10 +109,13 @@ class LossWatch:
         self._number = number
         return max(0, missing)
 
-    def _camera_gap(self, tags: Tags) -> int:
+    def _camera_gap(self, tags: Tags) -> int | None:
+        """Frames the camera counted and we did not get; None if it does not count."""
+        if self._counter is None:
+            return None
         try:
-            count = int(float(tags[self._counter or ""]))
+            count = int(float(tags[self._counter]))
         except (KeyError, ValueError):
-            return 0
+            return None
         before, self._count = self._count, count
         return 0 if before is None else max(0, count - before - 1)

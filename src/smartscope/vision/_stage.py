@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from smartscope.core import Detections, Event, HardwareState, PixelMap, Track, View
+from smartscope.core.objects import NO_DETECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,7 +151,7 @@ class Workspace:
     processed: NDArray[np.float32] | None = None
     labels: NDArray[np.int32] | None = None
     regions: Regions | None = None
-    detections: Detections = field(default_factory=Detections)
+    detections: Detections = NO_DETECTIONS
     tracks: tuple[Track, ...] = ()
     events: list[Event] = field(default_factory=list)
     measurements: dict[str, float] = field(default_factory=dict)
