@@ -443,3 +443,15 @@ def test_a_repeat_counts_for_the_series_and_outlives_it() -> None:
 
 def test_nothing_is_repeated_before_anything_was_taken() -> None:
     assert not make(plan(**TIMES, **FITC), VirtualClock()).repeat()
+
+
+def test_the_planes_of_a_burst_have_numbers_of_their_own() -> None:
+    schedule = make(plan(**MANY), VirtualClock())
+    planes = []
+    for n, event in enumerate(schedule, 1):
+        if n == 4:
+            burst(schedule, 2, z_offsets_um=(-3, 0, 0, 3), channel="DAPI")
+        planned = schedule.released.planned
+        if planned.group[0] == "burst":
+            planes.append((planned.group[2], event.index["z"], planned.last_of_group))
+    assert planes == [(k, z, z == 3) for k in range(2) for z in range(4)]

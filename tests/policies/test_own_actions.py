@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,7 @@ from smartscope.core import (
     View,
 )
 from smartscope.policies import OwnActions, Policy, PolicyContext
+from smartscope.runs._loop import from_header, to_header
 
 BRIGHTER = SetPower(reason="brighter", line="488", power_percent=20)
 
@@ -202,5 +204,9 @@ def test_the_host_tells_the_owner_also_with_the_sight_of_another_view() -> None:
     assert made[there]._fresh == [True, False]
 
 
-def test_a_context_without_late_frames_is_as_before() -> None:
-    assert PolicyContext().effect_after_frames == {}
+def test_late_frames_are_in_the_journal_and_may_be_missing_from_an_old_one() -> None:
+    context = PolicyContext(effect_after_frames={"power": 2})
+    plain = json.loads(json.dumps(to_header(context)))
+    assert from_header(plain) == context
+    del plain["effect_after_frames"]
+    assert from_header(plain).effect_after_frames == {}

@@ -180,3 +180,24 @@ def test_a_camera_that_counts_is_believed_about_pauses() -> None:
         for n, t in enumerate((0.0, 0.01, 0.05))
     ]
     assert found == [None, None, None]
+
+
+def test_a_counter_that_the_camera_does_not_send_hides_nothing() -> None:
+    """A tag named wrongly, or missing now and then: the interval is looked at."""
+    watch = LossWatch("Stamp")
+    times = (0.0, 0.010, 0.021, 0.051, 0.061)
+    found = [look(watch, n, came_s=t) for n, t in enumerate(times)]
+    assert found == [None, None, None, None, Lost(2, "estimate", False)]
+
+
+def test_a_counter_that_cannot_be_read_hides_nothing() -> None:
+    watch = LossWatch("Stamp")
+    numbers = [look(watch, n, tags={"Stamp": "many"}) for n in (0, 1, 4)]
+    assert numbers == [None, None, Lost(2, "buffer", True)]
+
+
+def test_a_counter_that_starts_again_is_no_loss() -> None:
+    watch = LossWatch("Stamp")
+    stamps = ("65534", "65535", "0", "1", "3")
+    found = [look(watch, n, tags={"Stamp": s}) for n, s in enumerate(stamps)]
+    assert found == [None, None, None, None, Lost(1, "camera", True)]

@@ -82,7 +82,7 @@ class End:
 
     def _shutter(self, *args: Any) -> None:
         self.log.append("open" if args[-1] else "shut")
-        # Nobody asks the demo stage during a snap: its adapter, the camera's, is locked.
+        # The demo stage is not asked: during a snap its adapter does not answer.
         if self.moved and self.core.deviceBusy("XY"):
             self.log.append(f"{self.log[-1]} while XY moves")
         if self.asked.is_set() and not args[-1]:
@@ -314,9 +314,9 @@ def test_during_a_long_snap_a_policy_that_raises_ends_the_run(
 
 @pytest.fixture
 def slow() -> Iterator[FaultyCore]:
-    """A stage that takes two seconds for 200 um."""
+    """A stage that takes a second for 200 um."""
     core = FaultyCore(str(SLOW))
-    core.setProperty("XY", "SlewTimePerStep_s", "0.001")
+    core.setProperty("XY", "SlewTimePerStep_s", "0.0005")
     core.defineConfig("Channel", "FITC", "Camera", "ScanMode", "1")
     yield core
     core.close()
@@ -477,6 +477,41 @@ def test_a_pause_does_not_wait_for_a_listener(core, tmp_path) -> None:
     assert (result.outcome, result.exit_code) == ("completed", 0), result.message
     assert resumed == [True]
     assert result.frames == 30
+    assert is_dark(core)
+
+
+# ------------------------------------------------------- a disk that ends the run
+
+
+@pytest.mark.parametrize("plan", [True, False], ids=["plan", "stream"])
+def test_no_light_before_its_intent_is_on_disk(
+    plan, core, tmp_path, monkeypatch
+) -> None:
+    from smartscope.record import _journal
+
+    write_all = _journal.write_all
+
+    def full(file: Any, data: bytes) -> None:
+        if b'"kind":"intent"' in data:
+            raise OSError(28, "No space left on device")
+        write_all(file, data)
+
+    monkeypatch.setattr(_journal, "write_all", full)
+    opened: list[bool] = []
+    core.watch("setShutterOpen", lambda *args: opened.append(args[-1]))
+    if plan:
+        result = run(
+            experiment(rig="none.yaml", vision=["measure"]),
+            rig=rig("demo_laser_rig"),
+            core=core,
+            output=tmp_path,
+        )
+    else:
+        result = film(core, tmp_path, duration_s=60)
+    assert (result.outcome, result.exit_code) == ("failed", 6)
+    assert "No space left" in result.message
+    assert True not in opened
+    assert result.frames == 0
     assert is_dark(core)
 
 

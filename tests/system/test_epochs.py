@@ -213,6 +213,35 @@ if seen.number in wanted:
     assert replay(result.path).identical
 
 
+@pytest.mark.parametrize(
+    ("late", "asked_on"),
+    [({}, list(range(10))), ({"power": 2}, [0, 3, 6, 9]), ({"stage": 5}, None)],
+)
+def test_a_change_that_the_camera_shows_late_is_waited_for(
+    policy, tmp_path, late, asked_on
+) -> None:
+    body = """
+if self.fresh(seen):
+    yield SetPower(reason="on", line="488", power_percent=10.0 + seen.number)
+"""
+    result = run(
+        experiment(
+            acquisition=stream(frames=10, roi=MIDDLE),
+            vision=["measure"],
+            policies=[policy(body)],
+        ),
+        rig=rig(
+            specimen=still(**ALIVE),
+            clock={"kind": "virtual"},
+            camera={"effect_after_frames": late},
+        ),
+        output=tmp_path,
+    )
+    asked = [d.observation for d in result.folder.decisions if d.requests]
+    assert asked == (list(range(10)) if asked_on is None else asked_on)
+    assert replay(result.path).identical, "the journal tells what the rig file said"
+
+
 # --------------------------------------------------------------------- in real time
 
 

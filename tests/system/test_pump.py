@@ -27,7 +27,9 @@ from film_helpers import (
     visit,
 )
 
-from smartscope.control import Appetite, Subscription
+from smartscope.control import Appetite, Monitor, Subscription
+from smartscope.core import Frame, Outcome, View
+from smartscope.runs._feed import Feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -381,6 +383,8 @@ if seen.number == 5:
     yield Acquire(reason="look", frames=5)
 if seen.number % 3 == 1:
     yield SetPower(reason="p", line="488", power_percent=10.0 + seen.number % 30)
+if seen.number == 30:
+    yield Stop(reason="seen enough")
 """
     runs, device = core.mda.events, core.events
     runs.frameReady.connect(lambda *args: visit("frameReady"))
@@ -418,13 +422,13 @@ if seen.number % 3 == 1:
     result = film(
         core,
         tmp_path,
-        duration_s=0.6,
+        duration_s=60,
         vision=[stage],
         policies=[policy(body)],
         subscriptions=(viewer,),
     )
     looker.join()
-    assert (result.outcome, result.exit_code) == ("completed", 0), result.message
+    assert (result.outcome, result.exit_code) == ("stopped", 0), result.message
     told_of(result)
     assert pops == {PUMP}, "nobody else takes frames from the camera"
     expected = {"stage", "policy", "frameReady", "viewer", "propertyChanged"}
@@ -446,6 +450,59 @@ def test_a_listener_that_raises_does_not_disturb_the_camera(core, tmp_path) -> N
     assert (result.outcome, result.exit_code) == ("completed", 0), result.message
     assert told_of(result)["frames"]["published"] == 10
     assert is_dark(core)
+
+
+def test_a_screen_that_sorts_holds_no_lock_of_the_pump(monkeypatch) -> None:
+    from smartscope.control import _monitor
+
+    monitor = Monitor()
+    percentile, asked = _monitor._percentile, []
+
+    def unlocked(*args: Any) -> float:
+        asked.append(monitor._lock.locked())
+        return percentile(*args)
+
+    monkeypatch.setattr(_monitor, "_percentile", unlocked)
+    frame = Frame(frame_id=0, pixels=np.zeros((2, 2), np.uint16), view=View(0, "C"))
+    monitor.framed(frame, 0.0)
+    monitor.acted(Outcome(action_id="0.0", policy="p", status="applied"), 0)
+    monitor.snapshot()
+    assert asked and not any(asked)
+
+
+def test_a_failure_on_the_pump_leaves_no_camera_running(
+    core, tmp_path, monkeypatch
+) -> None:
+    """A defect of ours: still the camera is stopped, before anybody else cleans up."""
+    publish, published = Feed.publish, []
+
+    def broken(feed: Feed, frame: Frame) -> None:
+        published.append(frame.frame_id)
+        if len(published) == 5:
+            raise ZeroDivisionError("ours")
+        publish(feed, frame)
+
+    monkeypatch.setattr(Feed, "publish", broken)
+    stops: list[str] = []
+    core.watch(
+        "stopSequenceAcquisition",
+        lambda *args: stops.append(threading.current_thread().name),
+    )
+    result = film(core, tmp_path, duration_s=60)
+    assert (result.outcome, result.exit_code) == ("failed", 70)
+    assert "ours" in result.message
+    assert stops == [PUMP]
+    assert published == list(range(5))
+    assert is_dark(core)
+
+
+def test_the_time_of_a_stream_begins_when_all_is_set(core, tmp_path) -> None:
+    slow = [0.6]
+    core.inject("setProperty", lambda *args: time.sleep(slow.pop() if slow else 0))
+    result = film(core, tmp_path, duration_s=0.4)
+    assert (result.outcome, result.exit_code) == ("completed", 0), result.message
+    assert not slow
+    assert result.frames > 5
 
 
 # ------------------------------------------------------------------------ accounting
@@ -530,23 +587,24 @@ def test_gaps_in_the_cameras_own_counter_are_certain_losses(core, tmp_path) -> N
 
 
 def test_what_waits_in_the_buffer_at_the_end_is_taken(core, tmp_path) -> None:
-    """A pump that is late when the time is up leaves no frame behind untold."""
-    newest: list[int] = []
+    """A pump that is late when it has to stop leaves no frame behind untold."""
+    stop, waiting = threading.Event(), []
 
     def late() -> None:
-        time.sleep(0.3)  # the time is up meanwhile
         until(lambda: core.getRemainingImageCount() > 150, "the camera stopped")
+        stop.set()
+        until(lambda: not core.getShutterOpen("Shutter"), "the stop is not heeded")
 
     held_up_once(core, 5, late)
     core.watch(
         "stopSequenceAcquisition",
-        lambda *args: newest.append(core.getRemainingImageCount()),
+        lambda *args: waiting.append(core.getRemainingImageCount()),
     )
-    result = film(core, tmp_path, duration_s=0.2, exposure_ms=1)
-    assert (result.outcome, result.exit_code) == ("completed", 0), result.message
-    told_of(result)
-    assert newest[0] > 100, newest
+    result = film(core, tmp_path, duration_s=60, exposure_ms=1, stop=stop)
+    assert (result.outcome, result.exit_code) == ("stopped", 130), result.message
+    assert waiting[0] > 150
     assert core.getRemainingImageCount() == 0
+    assert told_of(result)["frames"]["published"] == 5 + waiting[0]
     assert gaps(result) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 
@@ -338,15 +339,22 @@ def test_free_pacing_never_tears_a_stack_apart(tmp_path) -> None:
 
 
 def test_an_ending_is_finished_however_often_ctrl_c_is_pressed() -> None:
-    presses = iter([KeyboardInterrupt, KeyboardInterrupt, None])
+    steps = []
 
     def step() -> str:
-        press = next(presses)
-        if press is not None:
-            raise press
+        for n in range(3):
+            _thread.interrupt_main()
+            time.sleep(0.05)
+            steps.append(n)
         return "done"
 
     assert steadily(step) == "done"
+    assert steps == [0, 1, 2], "it was neither broken off nor begun again"
+
+
+def test_an_ending_that_fails_says_so() -> None:
+    with pytest.raises(ZeroDivisionError):
+        steadily(lambda: 1 // 0)
 
 
 def test_a_policy_that_never_stops_asking_is_stopped(tmp_path, policy) -> None:

@@ -26,10 +26,11 @@ def run_bench(
     markdown: bool,
     scratch: Path | None,
     full: bool,
+    strict: bool,
 ) -> int:
     """Measure and print; 0 when everything ran, 1 when a run failed.
 
-    A bar that is not met is a result, not a failure.
+    A bar that is not met is a result, not a failure, unless `strict`.
     """
     from smartscope.bench import bench, to_json, to_markdown, to_text
 
@@ -49,7 +50,10 @@ def run_bench(
             Path(json_to).write_text(text + "\n", encoding="utf-8")
     if json_to != STDOUT:
         typer.echo(to_markdown(whole) if markdown else to_text(whole), nl=False)
-    return 1 if _failed(whole) else 0
+    missed = strict and any(
+        bar["met"] is not True for table in whole.tables for bar in table.bars()
+    )
+    return 1 if missed or _failed(whole) else 0
 
 
 def _check_json(json_to: str | None, markdown: bool) -> None:

@@ -351,6 +351,10 @@ def bench_command(
         bool,
         typer.Option("--full", help="Soak for an hour and a quarter of an hour."),
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 1 if something is not reached."),
+    ] = False,
 ) -> None:
     """Measure this machine beside a hand-written script and plain pymmcore-plus.
 
@@ -366,6 +370,7 @@ def bench_command(
         markdown=markdown,
         scratch=scratch,
         full=full,
+        strict=strict,
     )
     raise typer.Exit(code)
 

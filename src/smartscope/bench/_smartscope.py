@@ -14,6 +14,7 @@ from smartscope.bench._notes import NOTES
 from smartscope.bench._seam import SeamCore
 from smartscope.config import Experiment, RigConfig, find_rig, load_rig
 from smartscope.core import SmartscopeError
+from smartscope.record import latency_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +118,10 @@ def stream(job: Job) -> dict[str, Any]:
             latency_ms=latencies_ms(received, applied, minus),
             peak_rss_mib=peak,
             # What is decided when the camera has stopped is refused.
-            more={"not_applied": len(took) - len(applied)},
+            more={
+                "not_applied": len(took) - len(applied),
+                "steps_ms": latency_steps(folder.entries()),
+            },
         )
         return finished(got, job, log, took)
 
@@ -225,5 +229,6 @@ def _reactions(
         lost=job.frames - result.frames,
         latency_ms=latency_ms,
         peak_rss_mib=peak,
+        more={"steps_ms": latency_steps(result.folder.entries())},
     )
     return finished(got, job, log, took)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _LATENCY = (("median", "median ms"), ("p95", "p95"), ("p99", "p99"), ("max", "max"))
+_STEP_CELLS = ("median", "p95", "p99", "max")
 _COUNTS = ("asked", "published", "seen", "skipped", "lost", "recorded")
 _REST = (
     ("fps", "fps", 1),
@@ -100,6 +101,9 @@ def _render(
         if table.task.latency:
             parts.append(f"Latency: {table.task.latency}.")
         parts.append(draw(*_cells(table)))
+        if steps := _inner(table.medians.get("smartscope", {}), "more", "steps_ms"):
+            parts.append("Where the time goes in smartscope, ms:")
+            parts.append(draw(("step", *_STEP_CELLS), _step_cells(steps)))
     rows = [row for table in bench.tables for row in _bar_cells(table)]
     if rows:
         parts.append(f"{heading}Must reach")
@@ -191,6 +195,13 @@ def _bar_cells(table: Table) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _step_cells(steps: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    return [
+        [name, *(_number(found[key], 3) for key in _STEP_CELLS)]
+        for name, found in steps.items()
+    ]
 
 
 def _number(value: Any, digits: int) -> str:

@@ -205,7 +205,7 @@ class CameraConfig(Section):
 
     frame_counter: str | None = None
     readout_ms: NonNegativeFloat | None = None
-    spin_ms: NonNegativeFloat = 0.1
+    spin_ms: NonNegativeFloat = 0.3
     pool_mb: PositiveFloat = 256.0
     effect_after_frames: dict[str, NonNegativeInt] = Field(default_factory=dict)
 

@@ -29,6 +29,9 @@ class Verdict:
     outcomes: tuple[Outcome, ...]
 
 
+_NOBODY = Verdict((), ())
+
+
 def arbitrate(requests: Sequence[Request], priorities: Mapping[str, int]) -> Verdict:
     """Grant each resource to the highest priority, among equals to the oldest.
 
@@ -44,6 +47,14 @@ def arbitrate(requests: Sequence[Request], priorities: Mapping[str, int]) -> Ver
     Two actions of the *same* policy do not compete: they were meant together, and the
     later one holds. An action that loses one of its resources loses all.
     """
+    if not requests:
+        return _NOBODY
+    if len(requests) == 1:
+        return Verdict((requests[0],), ())
+    return _contest(requests, priorities)
+
+
+def _contest(requests: Sequence[Request], priorities: Mapping[str, int]) -> Verdict:
     order = sorted(
         range(len(requests)),
         key=lambda i: (

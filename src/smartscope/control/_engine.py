@@ -9,6 +9,7 @@ smartscope here, before they are yielded, never through ``frameReady``.
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,7 +30,7 @@ from smartscope.core import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from pymmcore_plus.metadata import FrameMetaV1, SummaryMetaV1
 
@@ -281,20 +282,22 @@ class Engine(MDAEngine):
         done = 0
         try:
             self._switch.on(powers)
-            for shot in self._shots(released, exposure_ms, exposed):
-                step = steps[done]
-                frame = self._step_frame(shot, step, released)
-                done += 1
-                self.hooks.publish(frame)
-                # Whoever waits for this frame goes first: what follows here is for
-                # viewers and for the books.
-                time.sleep(_AFTER_YOU_WALL_S)
-                if not event.keep_shutter_open:
-                    self._switch.confirm()
-                payload = step.event if released.steps else released.event
-                meta = self._metadata(frame, payload)
-                signal = yield frame.pixels, payload, meta
-                self._stop_burst = signal == "cancel"
+            # Closed whatever happens here, or the camera would go on.
+            with closing(self._shots(released, exposure_ms, exposed)) as shots:
+                for shot in shots:
+                    step = steps[done]
+                    frame = self._step_frame(shot, step, released)
+                    done += 1
+                    self.hooks.publish(frame)
+                    # Whoever waits for this frame goes first: what follows here is for
+                    # viewers and for the books.
+                    time.sleep(_AFTER_YOU_WALL_S)
+                    if not event.keep_shutter_open:
+                        self._switch.confirm()
+                    payload = step.event if released.steps else released.event
+                    meta = self._metadata(frame, payload)
+                    signal = yield frame.pixels, payload, meta
+                    self._stop_burst = signal == "cancel"
             self._skips_in_a_row = 0
         except (HardwareError, StreamError) as error:
             self._failed(released, error)
@@ -376,7 +379,7 @@ class Engine(MDAEngine):
 
     def _shots(
         self, released: Released, exposure_ms: float, exposed: Callable[[], None]
-    ) -> Iterator[Shot]:
+    ) -> Generator[Shot]:
         if not released.steps:
             yield self._source.snap(exposure_ms, exposed)
             return

@@ -143,35 +143,48 @@ def template_of(group: list[Planned], channel: str | None) -> Planned:
     return matching[len(matching) // 2]
 
 
-def burst_step(
+def burst_of(
     template: Planned,
+    cause: str,
     *,
     number: int,
-    group: tuple[str | int, ...],
-    last: bool,
+    frames: int,
     channel: str | None,
     exposure_ms: float | None,
-    z_um: float | None,
-) -> Planned:
-    """One frame of a burst; what is None stays as in `template`."""
-    event = reindexed(template.event, number)
+    heights_um: tuple[float | None, ...],
+) -> tuple[Planned, ...]:
+    """Events of a burst, numbered from `number`; what is None stays as in `template`.
+
+    Without `heights_um` each time point is one frame where the focus is; with them it
+    is one plane for each, and a group.
+    """
     update: dict[str, Any] = {}
-    if channel is not None and event.channel is not None:
-        update["channel"] = event.channel.model_copy(update={"config": channel})
+    if channel is not None and template.event.channel is not None:
+        named = template.event.channel.model_copy(update={"config": channel})
+        update["channel"] = named
     if exposure_ms is not None:
         update["exposure"] = exposure_ms
-    if z_um is not None:
-        update["z_pos"] = z_um
-    return replace(
-        template,
-        event=event.model_copy(update=update) if update else event,
-        role="reaction",
-        cause=str(group[1]),
-        group=group,
-        last_of_group=last,
-        due_s=None,
-        own_exposure=exposure_ms is not None,
-    )
+    planes = len(heights_um) or 1
+    steps = []
+    for k in range(frames * planes):
+        event = reindexed(template.event, number + k)
+        point, plane = divmod(k, planes)
+        if heights_um:
+            update["index"] = {**event.index, "z": plane}
+            update["z_pos"] = heights_um[plane]
+        steps.append(
+            replace(
+                template,
+                event=event.model_copy(update=update),
+                role="reaction",
+                cause=cause,
+                group=("burst", cause, point),
+                last_of_group=plane == planes - 1,
+                due_s=None,
+                own_exposure=exposure_ms is not None,
+            )
+        )
+    return tuple(steps)
 
 
 def copies(group: list[Planned], kind: str, number: int, cause: str) -> list[Planned]:

@@ -13,7 +13,6 @@ import heapq
 import threading
 import time
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 from useq import AcquireImage, MDAEvent
@@ -23,7 +22,7 @@ from smartscope.control._planned import (
     Fields,
     Planned,
     Released,
-    burst_step,
+    burst_of,
     copies,
     plus,
     read_baseline,
@@ -155,29 +154,25 @@ class Schedule:
         """
         with self._lock:
             template = template_of(self._acquired(position), channel)
-            planes: tuple[float | None, ...] = z_offsets_um or (None,)
             self._amend.explicit_z |= bool(z_offsets_um)
             focus_um = self._amend.base(2, template.event.z_pos)
-            points = [
-                burst_step(
-                    template,
-                    number=self._reactions + n,
-                    group=("burst", cause, k),
-                    last=dz_um == planes[-1],
-                    channel=channel,
-                    exposure_ms=exposure_ms,
-                    z_um=None if dz_um is None else plus(focus_um, dz_um),
-                )
-                for n, (k, dz_um) in enumerate(product(range(frames), planes), 1)
-            ]
+            points = burst_of(
+                template,
+                cause,
+                number=self._reactions + 1,
+                frames=frames,
+                channel=channel,
+                exposure_ms=exposure_ms,
+                heights_um=tuple(plus(focus_um, dz_um) for dz_um in z_offsets_um),
+            )
             self._reactions += len(points)
             now = self._clock.now_ns()
             if interval_s == 0:
-                self._push(now, priority, tuple(points))
+                self._push(now, priority, points)
             else:
-                step_ns, per_point = int(interval_s * NS_PER_S), len(planes)
+                step_ns, planes = int(interval_s * NS_PER_S), len(points) // frames
                 for k in range(frames):
-                    point = tuple(points[k * per_point : (k + 1) * per_point])
+                    point = points[k * planes : (k + 1) * planes]
                     self._push(now + k * step_ns, priority, point)
         self._wake.set()
         return len(points)

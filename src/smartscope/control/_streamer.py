@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -133,9 +134,6 @@ class Streamer:
     # ----------------------------------------------------------------------- the pump
 
     def _pump(self) -> None:
-        if self._config.duration_s is not None:
-            duration_ns = int(self._config.duration_s * NS_PER_S)
-            self._end_ns = self._clock.now_ns() + duration_ns
         try:
             try:
                 while not self._over():
@@ -156,6 +154,10 @@ class Streamer:
         )
         if not begun:
             self._control.stop()
+        elif self._config.duration_s is not None and self._end_ns is None:
+            # Its time begins when all is set, however long that took.
+            duration_ns = int(self._config.duration_s * NS_PER_S)
+            self._end_ns = self._clock.now_ns() + duration_ns
         return begun
 
     def _film(self) -> None:
@@ -164,26 +166,30 @@ class Streamer:
             lambda: self._control.exposure_ms,
             lambda: self._control.interrupted() or self._full(),
         )
-        engine, hooks = self._engine, self._hooks
         try:
-            for shot in shots:
-                if shot.lost is not None:
-                    self._note_lost(shot)
-                if self._restarting:
-                    self._note_restart(shot)
-                # As it was when the exposure may have begun already, so that no frame
-                # claims to show what it does not.
-                since_ns = shot.t_exposed_ns - shot.exposed_uncertainty_ns
-                state = self._rig.state(since_ns)
-                group = ("stream", self.pumped)
-                frame = engine.frame(
-                    shot, self._planned, state, group=group, since_ns=since_ns
-                )
-                self.pumped += 1
-                hooks.publish(frame)
-                self._newest = frame
+            # Closed whatever happens here, or the camera would go on.
+            with closing(shots):
+                for shot in shots:
+                    self._publish(shot)
         finally:
-            engine.go_dark()
+            self._engine.go_dark()
+
+    def _publish(self, shot: Shot) -> None:
+        if shot.lost is not None:
+            self._note_lost(shot)
+        if self._restarting:
+            self._note_restart(shot)
+        # As it was when the exposure may have begun already, so that no frame claims
+        # to show what it does not.
+        since_ns = shot.t_exposed_ns - shot.exposed_uncertainty_ns
+        state = self._rig.state(since_ns)
+        group = ("stream", self.pumped)
+        frame = self._engine.frame(
+            shot, self._planned, state, group=group, since_ns=since_ns
+        )
+        self.pumped += 1
+        self._hooks.publish(frame)
+        self._newest = frame
 
     def _note_lost(self, shot: Shot) -> None:
         lost = shot.lost
@@ -219,9 +225,10 @@ class Streamer:
     def _left(self) -> int:
         if self._config.frames is not None:
             return self._config.frames - self.pumped
-        if self._end_ns is None:
-            return 1
-        left_ms = (self._end_ns - self._clock.now_ns()) / NS_PER_MS
+        if self._end_ns is not None:
+            left_ms = (self._end_ns - self._clock.now_ns()) / NS_PER_MS
+        else:
+            left_ms = (self._config.duration_s or 0.0) * 1000
         return max(1, int(left_ms / self._control.exposure_ms))
 
     # ------------------------------------------------------- while the camera is idle

@@ -37,6 +37,7 @@ from smartscope.record._layout import (
 )
 from smartscope.record._recording import RecordingReader, open_recording
 from smartscope.record._report import write_report
+from smartscope.record._report_timing import latency_steps
 from smartscope.record._tables import rebuild_tables
 from smartscope.record._trace import write_trace
 from smartscope.record._writer import RunWriter
@@ -54,6 +55,7 @@ __all__ = [
     "export_ome_tiff",
     "forecast_bytes",
     "free_bytes",
+    "latency_steps",
     "open_recording",
     "read_journal",
     "rebuild_tables",

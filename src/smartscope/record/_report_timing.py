@@ -17,7 +17,7 @@ from smartscope.record._report_bounded import remember
 from smartscope.record._report_facts import OverrunFact, StepFact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -147,6 +147,41 @@ class Timing:
 
     def _add(self, step: str, start_ns: int, end_ns: int) -> None:
         self.ns[step].append(end_ns - start_ns)
+
+
+def latency_steps(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """How long each step of a run took, as its report tells it.
+
+    Parameters
+    ----------
+    entries : iterable of mapping
+        Journal entries in order, as `RunFolder.entries` gives them.
+
+    Returns
+    -------
+    dict of step to dict
+        ``median``, ``p95``, ``p99`` and ``max`` in ms of the run's clock, in the order
+        in which the steps happen; steps that never happened are left out.
+    """
+    timing = Timing()
+    takers = {
+        "frame": timing.frame,
+        "observation": timing.observation,
+        "decision": timing.decision,
+        "outcome": timing.outcome,
+    }
+    for entry in entries:
+        if take := takers.get(entry["kind"]):
+            take(entry)
+    return {
+        step.name: {
+            "median": step.p50,
+            "p95": step.p95,
+            "p99": step.p99,
+            "max": step.max,
+        }
+        for step in timing.steps()
+    }
 
 
 def _step(name: str, ms: NDArray[np.float64]) -> StepFact:

@@ -61,7 +61,13 @@ class Feed:
             self.each(frame)
 
     def note(self, kind: str, data: Mapping[str, Any], *, flush: bool = False) -> None:
-        """Write a journal entry; a journal that is full ends the run."""
+        """Write a journal entry; a journal that is full ends the run.
+
+        Raises
+        ------
+        RecordError
+            Only with `flush`, for those who may not go on without the line.
+        """
         if kind == "pause":
             self._monitor.set(phase="paused" if data["paused"] else "running")
         if self.writer is None:
@@ -70,6 +76,8 @@ class Feed:
             self.writer.note(kind, data, flush=flush, wait=flush)
         except RecordError as error:
             self._state.fail(error)
+            if flush:
+                raise
 
     def _need_writer(self) -> RunWriter:
         if self.writer is None:

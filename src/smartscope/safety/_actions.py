@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from math import isfinite
 from numbers import Integral, Real
-from types import NoneType
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from types import MappingProxyType, NoneType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smartscope.config import did_you_mean
 from smartscope.core import (
@@ -30,15 +31,14 @@ from smartscope.core import (
 from smartscope.safety._light import channel_powers, file_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from smartscope.safety._envelope import Envelope
 
 Position = tuple[float | None, float | None, float | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Situation(NamedTuple):
     """Where everything stands when an action is about to be carried out.
 
     Attributes
@@ -57,7 +57,7 @@ class Situation:
     state: HardwareState
     planned_um: Position = (None, None, None)
     offset_um: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    powers: Mapping[str, float] = field(default_factory=dict)
+    powers: Mapping[str, float] = MappingProxyType({})
     sensor_px: tuple[int, int] | None = None
 
     def next_um(self, axis: int) -> float | None:
@@ -69,10 +69,35 @@ class Situation:
 
 def refuse(action: Action, at: Situation, envelope: Envelope) -> str | None:
     """None, or why this action must not be carried out."""
-    if unsound := _unsound_number(action):
+    if not _surely_sound(action) and (unsound := _unsound_number(action)):
         return unsound
     check = _CHECKS.get(type(action))
     return check(action, at, envelope) if check else None
+
+
+def _surely_sound(action: Action) -> bool:
+    """Whether every field holds what is plainly right; False says nothing."""
+    kind = type(action)
+    values_of, right = _FIELDS.get(kind) or _read_fields(kind)
+    for value, right_types in zip(values_of(action), right, strict=True):
+        is_a = type(value)
+        if is_a not in right_types:
+            return False
+        if is_a is float:
+            if not isfinite(value):
+                return False
+        elif is_a is int and not -_LARGE < value < _LARGE:
+            return False
+    return True
+
+
+def _read_fields(kind: type[Action]) -> _Fields:
+    entries = dataclasses.fields(kind)
+    right = [_PLAIN.get(str(entry.type), _ANY_PLAIN) for entry in entries]
+    # Every action has several fields, so the getter gives a tuple.
+    found = attrgetter(*(entry.name for entry in entries)), tuple(right)
+    _FIELDS[kind] = found
+    return found
 
 
 def _unsound_number(action: Action) -> str | None:
@@ -83,7 +108,7 @@ def _unsound_number(action: Action) -> str | None:
         if kinds is not None and not isinstance(value, kinds):
             return f"{entry.name} is {value!r}, expected {entry.type}"
         for number in _numbers(value):
-            if not math.isfinite(number):
+            if not isfinite(number):
                 return f"{entry.name} is {number}, which is no number to act on"
     return None
 
@@ -96,6 +121,20 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "str | None": (str, NoneType),
 }
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "int | None": (NoneType, int),
+    "float": (float, int),
+    "float | None": (NoneType, float, int),
+    "str": (str,),
+    "str | None": (NoneType, str),
+}
+_ANY_PLAIN: tuple[type, ...] = (float, int, str, NoneType)
+_LARGE = 2**53
+
+# What reads all fields of an action at once, and what each may plainly hold.
+_Fields = tuple[Callable[[Action], tuple[Any, ...]], tuple[tuple[type, ...], ...]]
+_FIELDS: dict[type[Action], _Fields] = {}
 
 
 def _numbers(value: Any) -> list[float]:
@@ -227,23 +266,7 @@ def _roi(action: SetRoi, at: Situation, envelope: Envelope) -> str | None:
 
 
 def _property(action: SetProperty, at: Situation, envelope: Envelope) -> str | None:
-    device, name = action.device, action.property
-    for line, config in envelope.rig.light.items():
-        if (device, name) == config.power:
-            return f"{device}.{name} is the power of line {line}: use SetPower"
-    roles = envelope.rig.roles
-    if roles is not None:
-        if (device, name) == (roles.camera, "Exposure"):
-            return f"{device}.{name} has an action of its own: use SetExposure"
-        for role in ("stage", "focus", "fine_focus", "objective", "shutter"):
-            if device == getattr(roles, role):
-                return (
-                    f"{device} is the rig's {role}: its properties are not set by hand"
-                )
-    guarded = {(entry[0], entry[1]) for entry in envelope.rig.safe_state}
-    if device == "Core" or (device, name) in guarded:
-        return f"{device}.{name} keeps the rig safe and is not set by a policy"
-    return None
+    return envelope.reserved(action.device, action.property)
 
 
 def _objective(

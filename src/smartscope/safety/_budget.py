@@ -27,6 +27,9 @@ class Verdict:
     reason: str = ""
 
 
+_TAKE_IT = Verdict()
+
+
 def budget_verdict(safety: Safety, *, charged: Dose, planned: Dose) -> Verdict:
     """Decide whether a field may get `planned` on top of what it was `charged`.
 
@@ -39,9 +42,9 @@ def budget_verdict(safety: Safety, *, charged: Dose, planned: Dose) -> Verdict:
     planned : Dose
         Of the next exposure, from `DoseLedger.forecast`.
     """
-    after = charged + planned
     if planned.percent_s == 0.0 and planned.lit_s == 0.0:
-        return Verdict()  # no light costs nothing, however much was spent
+        return _TAKE_IT  # no light costs nothing, however much was spent
+    after = charged + planned
     reason = ""
     relative, absolute = safety.dose_per_fov_relative, safety.dose_per_fov_j_cm2
     if relative is not None and after.percent_s > relative:
@@ -59,4 +62,4 @@ def budget_verdict(safety: Safety, *, charged: Dose, planned: Dose) -> Verdict:
             f"{after.j_cm2:.4g} J/cm2 would pass the budget of {absolute:g} "
             "(safety.dose_per_fov_j_cm2)"
         )
-    return Verdict(do=safety.on_budget, reason=reason) if reason else Verdict()
+    return Verdict(do=safety.on_budget, reason=reason) if reason else _TAKE_IT

@@ -9,6 +9,7 @@ from smartscope.config import did_you_mean
 from smartscope.core import value_to_percent
 from smartscope.safety._light import (
     file_of,
+    of_objective,
     percent_to_mw,
     reach_percent,
     rig_file,
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 # Positions come out of sums; this is rounding, no travel.
 _SLACK_UM = 1e-6
+
+_ROLES = ("stage", "focus", "objective", "slm")
+_NOT_BY_HAND = ("stage", "focus", "fine_focus", "objective", "shutter")
+_NOWHERE = (1.0, 0.0)
 
 
 class Envelope:
@@ -43,6 +48,16 @@ class Envelope:
         self.experiment = experiment
         self.limits = merge_limits(rig, experiment)
         self.rig_file = rig_file(rig)
+        roles = rig.roles
+        self._filled = frozenset(role for role in _ROLES if self._fills(role))
+        # Of several entries for the same thing the first one is named.
+        self._lines = {line.power: name for name, line in reversed(rig.light.items())}
+        self._camera = None if roles is None else (roles.camera, "Exposure")
+        self._role_of = {
+            getattr(roles, role, None): role for role in reversed(_NOT_BY_HAND)
+        }
+        self._guarded = frozenset((entry[0], entry[1]) for entry in rig.safe_state)
+        self._sure: dict[tuple[str, str | None], tuple[float, float]] = {}
 
     def where(self, field: str) -> str:
         """Say where a limit is written: ``limits.focus_um of rig.yaml``.
@@ -64,18 +79,15 @@ class Envelope:
 
     # ------------------------------------------------------------------- roles
 
-    def has_stage(self) -> bool:
-        """Whether there is anything that moves in xy."""
+    def _fills(self, role: str) -> bool:
+        if getattr(self.rig.roles, role, None) is not None:
+            return True
         recording = self.rig.recording
-        return self.has("stage") or (recording is not None and recording.mosaic)
-
-    def has(self, role: str) -> bool:
-        """Whether the rig fills this role."""
-        return getattr(self.rig.roles, role, None) is not None
+        return role == "stage" and recording is not None and recording.mosaic
 
     def lacks(self, role: str) -> str | None:
         """Say that a role is unfilled, None if it is filled."""
-        if self.has_stage() if role == "stage" else self.has(role):
+        if role in self._filled:
             return None
         return f"the rig fills no {role} role (roles.{role} of {self.rig_file})"
 
@@ -139,6 +151,34 @@ class Envelope:
 
     def power(self, line: str, percent: float, objective: str | None) -> str | None:
         """Check the power of a light line, percent of its range."""
+        # A frame is not to wait for sums that come out the same each time.
+        low, high = self._sure.get((line, objective)) or self._surely(line, objective)
+        if low <= percent <= high:
+            return None
+        return self._power(line, percent, objective)
+
+    def _surely(self, line: str, objective: str | None) -> tuple[float, float]:
+        """Percents between which a line breaks nothing; beyond, `_power` can tell."""
+        config = self.rig.light.get(line)
+        if config is None:
+            return _NOWHERE
+        low, high = 0.0, min(100.0, self.limits.power_percent.get(line, 100.0))
+        limit_mw = self.limits.power_mw.get(line)
+        if limit_mw is not None:
+            points = of_objective(config.calibration, objective)
+            if points is None:
+                low, high = _NOWHERE
+            else:
+                low = max(low, value_to_percent(points[0][0], *config.range))
+                high = min(high, reach_percent(config, limit_mw, objective))
+        for end in (low, high):
+            # Where rounding decides, `_power` has the only say.
+            if self._power(line, end, objective):
+                low, high = _NOWHERE
+        self._sure[line, objective] = low, high
+        return low, high
+
+    def _power(self, line: str, percent: float, objective: str | None) -> str | None:
         if line not in self.rig.light:
             hint = did_you_mean(line, self.rig.light)
             return f"the rig has no light line {line}; {hint}"
@@ -186,16 +226,28 @@ class Envelope:
             f"power {power_mw:.3g} mW of line {line} at {percent:g} % is above {limit}"
         )
 
+    def reserved(self, device: str, name: str) -> str | None:
+        """Say why a policy may not set this property, None if it may."""
+        if (line := self._lines.get((device, name))) is not None:
+            return f"{device}.{name} is the power of line {line}: use SetPower"
+        if (device, name) == self._camera:
+            return f"{device}.{name} has an action of its own: use SetExposure"
+        if role := self._role_of.get(device):
+            return f"{device} is the rig's {role}: its properties are not set by hand"
+        if device == "Core" or (device, name) in self._guarded:
+            return f"{device}.{name} keeps the rig safe and is not set by a policy"
+        return None
+
     def property(
         self, device: str, name: str, value: object, objective: str | None
     ) -> str | None:
         """Check a planned property: a light line's power must stay within its limit."""
-        for line, config in self.rig.light.items():
-            if (device, name) == config.power:
-                try:
-                    number = float(str(value))
-                except ValueError:
-                    return f"{device}.{name} {value!r} is no power for line {line}"
-                percent = value_to_percent(number, *config.range)
-                return self.power(line, percent, objective)
-        return None
+        line = self._lines.get((device, name))
+        if line is None:
+            return None
+        try:
+            number = float(str(value))
+        except ValueError:
+            return f"{device}.{name} {value!r} is no power for line {line}"
+        percent = value_to_percent(number, *self.rig.light[line].range)
+        return self.power(line, percent, objective)

@@ -156,13 +156,7 @@ class Guard:
         t_ns : int or None
             Now, run clock, for the rate limit; None leaves the rate unchecked.
         """
-        at = Situation(
-            state=state,
-            planned_um=planned,
-            offset_um=offset,
-            powers=powers or {},
-            sensor_px=sensor_px,
-        )
+        at = Situation(state, planned, offset, powers or {}, sensor_px)
         if refused := refuse(request.action, at, self._envelope):
             return refused
         if t_ns is None or isinstance(request.action, _NOT_HARDWARE):

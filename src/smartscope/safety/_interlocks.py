@@ -20,7 +20,7 @@ class Interlocks:
     @property
     def active(self) -> tuple[str, ...]:
         """Names of those that hold now, sorted."""
-        return tuple(sorted(self._reasons))
+        return tuple(sorted(self._reasons)) if self._reasons else ()
 
     def reason(self, name: str) -> str:
         """Why an interlock holds, "" if it does not."""
@@ -40,9 +40,10 @@ class Interlocks:
 
     def clear(self, name: str) -> bool:
         """Release an interlock; True if it held."""
-        held = _known(name) in self._reasons
+        if _known(name) not in self._reasons:
+            return False
         self._reasons = {n: r for n, r in self._reasons.items() if n != name}
-        return held
+        return True
 
 
 def _known(name: str) -> str:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import threading
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from smartscope.core import NS_PER_S, value_to_mw, value_to_percent
+from smartscope.core import NS_PER_S
 from smartscope.safety._dose import Dose
 from smartscope.safety._dosemap import DoseMap, to_j_cm2
-from smartscope.safety._light import of_objective
+from smartscope.safety._lamp import GATE_KEY, Lamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from smartscope.config import LightLine, RigConfig
+    from smartscope.config import RigConfig
     from smartscope.core import DeviceHistory
+    from smartscope.safety._lamp import Ends
 
 _ASSUMED_FIELD_UM = (500.0, 500.0)
 """Lit area where the rig says none: dose is then relative, and its place a guess."""
-
-_GATE_KEY = {"shutter": "shutter", "camera_ttl": "camera"}
-
-Ends = tuple[float, float]
 
 
 class DoseLedger:
@@ -53,10 +49,11 @@ class DoseLedger:
         objective: str | None = None,
     ) -> None:
         self._lines = dict(rig.light)
-        self._timing = rig.timing
+        self._overhead_ms = rig.timing.snap_overhead_ms + rig.timing.readout_ms
         self._history = history
         self._charged_ns = start_ns
         self._objective = objective
+        self._made: dict[str | None, tuple[Lamp, ...]] = {}
         self._maps: dict[tuple[str, str | None], DoseMap] = {}
         self._lock = threading.RLock()
 
@@ -81,14 +78,20 @@ class DoseLedger:
             if t_ns <= self._charged_ns:
                 return
             written = self._history.keys()
-            for name, line in self._lines.items():
-                self._advance_line(name, line, t_ns, written)
+            lit: dict[str | None, list[tuple[int, int]]] = {}
+            for lamp in self._lamps():
+                # A gate that nobody reports counts as open.
+                gate = lamp.gate if lamp.gate in written else None
+                if gate not in lit:
+                    lit[gate] = self._open(gate, t_ns)
+                for t0, t1 in lit[gate]:
+                    self._shine(lamp, t0, t1)
             self._charged_ns = t_ns
 
     def at(self, x_um: float, y_um: float) -> Dose:
         """Dose so far of a place in the sample (a cell), all lines together."""
         with self._lock:
-            return _sum(found.at(x_um, y_um) for found in self._maps.values())
+            return _sum([found.at(x_um, y_um) for found in self._maps.values()])
 
     def charge(self, position_xy: tuple[float | None, float | None]) -> Dose:
         """Dose so far of the field around a stage position, at its most lit place.
@@ -100,17 +103,18 @@ class DoseLedger:
         """
         x_um, y_um = position_xy
         with self._lock:
-            return _sum(
-                found.field(x_um or 0.0, y_um or 0.0) for found in self._maps.values()
-            )
+            maps = self._maps.values()
+            return _sum([found.field(x_um or 0.0, y_um or 0.0) for found in maps])
 
     def total(self, line: str | None = None) -> Dose:
         """Light of the whole run summed over places, of one line or of all."""
         with self._lock:
             return _sum(
-                found.total
-                for (name, _), found in self._maps.items()
-                if line in (None, name)
+                [
+                    found.total
+                    for (name, _), found in self._maps.items()
+                    if line in (None, name)
+                ]
             )
 
     def forecast(
@@ -132,20 +136,18 @@ class DoseLedger:
             From one exposure to the next: how long a line without a gate is lit for
             each of them. None is back to back.
         """
-        overhead_ms = self._timing.snap_overhead_ms + self._timing.readout_ms
-        dose = Dose()
-        for name, percent in powers.items():
-            line = self._lines.get(name)
-            if line is None or percent <= 0:
-                continue
-            lit_ms = exposure_ms
-            if line.gate == "shutter":
-                lit_ms += overhead_ms
-            elif line.gate == "always":
-                lit_ms = max(exposure_ms + overhead_ms, period_ms or 0.0)
-            lit_s = frames * lit_ms / 1e3
-            dose += self._planned(name, line, percent, lit_s)
-        return dose
+        gated = exposure_ms
+        shuttered = exposure_ms + self._overhead_ms
+        always = max(shuttered, period_ms or 0.0)
+        lit_ms_by_gate = {"shutter": shuttered, "always": always}
+        doses = []
+        with self._lock:
+            for lamp in self._lamps():
+                percent = powers.get(lamp.name, 0.0)
+                if percent > 0:
+                    lit_ms = lit_ms_by_gate.get(lamp.line.gate, gated)
+                    doses.append(_planned(lamp, percent, frames * lit_ms / 1e3))
+        return _sum(doses)
 
     def summary(
         self, positions: Mapping[str, tuple[float, float]] | None = None
@@ -177,66 +179,63 @@ class DoseLedger:
 
     # ------------------------------------------------------------------ charging
 
-    def _advance_line(
-        self, name: str, line: LightLine, t_ns: int, written: Sequence[str]
-    ) -> None:
-        power = f"power:{name}"
-        gate = _GATE_KEY.get(line.gate)
-        if gate not in written:
-            gate = None  # nobody reports it: it counts as open
-        keys = (power, "x_um", "y_um") + ((gate,) if gate else ())
-        for t0, t1, values in self._history.segments(keys, self._charged_ns, t_ns):
-            # A gate that is on its way is open: more light, never less.
-            if gate and max(values[gate]) <= 0:
-                continue
-            percent = values[power]
-            if max(percent) > 0 or self._leaks(line):
-                self._charge(
-                    name, line, (t1 - t0) / NS_PER_S, percent, values["x_um"],
-                    values["y_um"],
-                )  # fmt: skip
+    def _lamps(self) -> tuple[Lamp, ...]:
+        """All lines through the objective that is turned in."""
+        lamps = self._made.get(self._objective)
+        if lamps is None:
+            lamps = self._made[self._objective] = tuple(
+                Lamp(name, line, self._objective) for name, line in self._lines.items()
+            )
+        return lamps
 
-    def _leaks(self, line: LightLine) -> bool:
-        """Whether the calibration says that light is left at 0 %."""
-        points = of_objective(line.calibration, self._objective)
-        return points is not None and _charged_mw(line, points, 0.0) > 0
+    def _open(self, gate: str | None, t_ns: int) -> list[tuple[int, int]]:
+        """When light came through since the last call; None is always."""
+        since_ns = self._charged_ns
+        if gate is None:
+            return [(since_ns, t_ns)]
+        # A gate that is on its way is open: more light, never less.
+        return [
+            (t0, t1)
+            for t0, t1, values in self._history.segments((gate,), since_ns, t_ns)
+            if max(values[gate]) > 0
+        ]
+
+    def _shine(self, lamp: Lamp, t0_ns: int, t1_ns: int) -> None:
+        """Charge the light of one line while nothing is in its way."""
+        power, x, y = lamp.keys
+        for t0, t1, values in self._history.segments(lamp.keys, t0_ns, t1_ns):
+            percent = values[power]
+            if max(percent) > 0 or lamp.leaks:
+                lit_s = (t1 - t0) / NS_PER_S
+                self._charge(lamp, lit_s, percent, values[x], values[y])
 
     def _charge(
-        self, name: str, line: LightLine, lit_s: float, percent: Ends, x: Ends, y: Ends
+        self, lamp: Lamp, lit_s: float, percent: Ends, x: Ends, y: Ends
     ) -> None:
-        booked = self._map(name, line)
-        points = of_objective(line.calibration, self._objective)
+        booked = lamp.booked or self._start_map(lamp)
+        if x[0] == x[1] and y[0] == y[1]:
+            booked.book(
+                booked.cell(x[0], y[0]),
+                percent_s=lit_s * (percent[0] + percent[1]) / 2,
+                energy_mj=lit_s * lamp.mean_mw(percent),
+                lit_s=lit_s,
+            )
+            return
         for cell, start, end in booked.path(x, y):
             part = (_between(percent, start), _between(percent, end))
             part_s = lit_s * (end - start)
             booked.book(
                 cell,
                 percent_s=part_s * (part[0] + part[1]) / 2,
-                energy_mj=part_s * _mean_mw(line, points, part) if points else 0.0,
+                energy_mj=part_s * lamp.mean_mw(part),
                 lit_s=part_s,
             )
 
-    def _map(self, name: str, line: LightLine) -> DoseMap:
-        key = (name, self._objective)
-        if key not in self._maps:
-            field = of_objective(line.field_um, self._objective)
-            points = of_objective(line.calibration, self._objective)
-            self._maps[key] = DoseMap(
-                field or _ASSUMED_FIELD_UM,
-                calibrated=field is not None and points is not None,
-            )
-        return self._maps[key]
-
-    def _planned(
-        self, name: str, line: LightLine, percent: float, lit_s: float
-    ) -> Dose:
-        points = of_objective(line.calibration, self._objective)
-        field = of_objective(line.field_um, self._objective)
-        j_cm2 = None
-        if points is not None and field is not None:
-            energy_mj = lit_s * _mean_mw(line, points, (percent, percent))
-            j_cm2 = to_j_cm2(energy_mj, field)
-        return Dose(percent_s=percent * lit_s, j_cm2=j_cm2, lit_s=lit_s)
+    def _start_map(self, lamp: Lamp) -> DoseMap:
+        lamp.booked = self._maps[lamp.name, self._objective] = DoseMap(
+            lamp.field_um or _ASSUMED_FIELD_UM, calibrated=lamp.calibrated
+        )
+        return lamp.booked
 
     # ------------------------------------------------------------------- summary
 
@@ -262,7 +261,7 @@ class DoseLedger:
         for name, line in self._lines.items():
             if f"power:{name}" not in written:
                 yield f"line {name}: no power was ever reported, so none is charged"
-            gate = _GATE_KEY.get(line.gate)
+            gate = GATE_KEY.get(line.gate)
             if gate is not None and gate not in written:
                 yield f"line {name}: {gate} was never reported, so it counts as open"
         for (name, objective), found in self._maps.items():
@@ -274,47 +273,28 @@ class DoseLedger:
                 )
 
 
-def _sum(doses: Iterator[Dose]) -> Dose:
-    return sum(doses, start=Dose())
+def _sum(doses: Sequence[Dose]) -> Dose:
+    """All of them together, in order."""
+    if len(doses) == 1:
+        return doses[0]
+    percent_s = j_cm2 = lit_s = 0.0
+    known = True
+    for dose in doses:
+        percent_s += dose.percent_s
+        lit_s += dose.lit_s
+        if dose.j_cm2 is None:
+            known = False
+        else:
+            j_cm2 += dose.j_cm2
+    return Dose(percent_s=percent_s, j_cm2=j_cm2 if known else None, lit_s=lit_s)
+
+
+def _planned(lamp: Lamp, percent: float, lit_s: float) -> Dose:
+    j_cm2 = None
+    if lamp.calibrated and lamp.field_um is not None:
+        j_cm2 = to_j_cm2(lit_s * lamp.mean_mw((percent, percent)), lamp.field_um)
+    return Dose(percent_s=percent * lit_s, j_cm2=j_cm2, lit_s=lit_s)
 
 
 def _between(ends: Ends, part: float) -> float:
     return ends[0] + (ends[1] - ends[0]) * part
-
-
-def _mean_mw(line: LightLine, points: Sequence[Ends], percent: Ends) -> float:
-    """Mean power at the sample, mW, while percent goes evenly between its ends.
-
-    Exact: the power is a chain of straight lines over the percent, so the mean over
-    each straight piece is that of its ends.
-    """
-    low, high = sorted(percent)
-    if low == high:
-        return _charged_mw(line, points, low)
-    knots = [value_to_percent(value, *line.range) for value, _ in points]
-    edges = [low, *(k for k in (0.0, *knots) if low < k < high), high]
-    edges = sorted(set(edges))
-    powers = [_charged_mw(line, points, edge) for edge in edges]
-    area = sum(
-        (b - a) * (pa + pb) / 2
-        for a, b, pa, pb in zip(edges, edges[1:], powers, powers[1:], strict=False)
-    )
-    return area / (high - low)
-
-
-def _charged_mw(line: LightLine, points: Sequence[Ends], percent: float) -> float:
-    """Power that is charged, mW: the calibration, continued where it does not reach.
-
-    Below the first point light goes straight to nothing at 0 %; above the last it
-    rises on as steeply as anywhere in the calibration.
-    """
-    value = line.range[0] + (line.range[1] - line.range[0]) * percent / 100.0
-    (v0, p0), (v1, p1) = points[0], points[-1]
-    if value > v1:
-        steepest = max((pb - pa) / (vb - va) for (va, pa), (vb, pb) in pairwise(points))
-        return p1 + max(steepest, 0.0) * (value - v1)
-    if value < v0:
-        if percent <= 0:
-            return 0.0
-        return p0 * percent / value_to_percent(v0, *line.range)
-    return value_to_mw(value, points)

@@ -33,24 +33,22 @@ def event_breach(
     objective: str | None,
 ) -> Breach | None:
     """Return what an event breaks and where that is written, or None."""
-    position = event.index.get("p", 0)
-    channel = event.channel.config if event.channel else ""
-    where = f"acquisition.stage_positions[{position}]"
-    checks = (
-        (where, _moves(envelope, event)),
-        (where, envelope.stage(event.x_pos, event.y_pos)),
-        (
-            "acquisition.z_plan" if "z" in event.index else where,
-            envelope.focus(event.z_pos),
-        ),
-        (
-            f"acquisition.channels[{event.index.get('c', 0)}].exposure",
-            envelope.exposure(event.exposure),
-        ),
-        (f"light.{channel}", envelope.powers(powers, objective)),
-        ("acquisition", _properties(envelope, event, objective)),
-    )
-    return next(((field, text) for field, text in checks if text), None)
+    refused = _moves(envelope, event) or envelope.stage(event.x_pos, event.y_pos)
+    if refused:
+        return _position(event), refused
+    if refused := envelope.focus(event.z_pos):
+        return "acquisition.z_plan" if "z" in event.index else _position(event), refused
+    if refused := envelope.exposure(event.exposure):
+        return f"acquisition.channels[{event.index.get('c', 0)}].exposure", refused
+    if refused := envelope.powers(powers, objective):
+        return f"light.{event.channel.config if event.channel else ''}", refused
+    if refused := _properties(envelope, event, objective):
+        return "acquisition", refused
+    return None
+
+
+def _position(event: MDAEvent) -> str:
+    return f"acquisition.stage_positions[{event.index.get('p', 0)}]"
 
 
 def _moves(envelope: Envelope, event: MDAEvent) -> str | None:

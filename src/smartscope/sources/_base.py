@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -92,7 +92,7 @@ class Source(Protocol):
         exposure_ms: float,
         exposed: Callable[[], None],
         stopped: Callable[[], bool],
-    ) -> Iterator[Shot]:
+    ) -> Generator[Shot]:
         """Expose `frames` times as fast as the camera goes; `exposed` as in `snap`.
 
         Raises
@@ -107,7 +107,7 @@ class Source(Protocol):
         frames: int | None,
         exposure_ms: Callable[[], float],
         stopped: Callable[[], bool],
-    ) -> Iterator[Shot]:
+    ) -> Generator[Shot]:
         """Expose `frames` times (None: on and on) until `stopped`.
 
         Lost frames are reported with the next shot (`Shot.lost`). What the camera has

@@ -17,7 +17,7 @@ import_quietly()
 from pymmcore_plus import CMMCorePlus  # noqa: E402  after the quiet import
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -114,7 +114,7 @@ class CameraSource:
         exposure_ms: float,
         exposed: Callable[[], None],
         stopped: Callable[[], bool],
-    ) -> Iterator[Shot]:
+    ) -> Generator[Shot]:
         """Hardware-timed burst; see `Source.burst`."""
         got = 0
         for shot in self.stream(frames, lambda: exposure_ms, stopped):
@@ -134,7 +134,7 @@ class CameraSource:
         frames: int | None,
         exposure_ms: Callable[[], float],
         stopped: Callable[[], bool],
-    ) -> Iterator[Shot]:
+    ) -> Generator[Shot]:
         """Sequence acquisition; see `Source.stream`."""
         core, got = self._core, 0
         watch = LossWatch(self._rig.config.camera.frame_counter)

@@ -33,7 +33,7 @@ class Dating:
 
     def begin(self, t_ns: int, exposure_ms: float) -> None:
         """Start with the first frame of a stream; the camera starts after `t_ns`."""
-        self._begun_ns = self._last_ns = t_ns
+        self._begun_ns = self._last_ns = self._changed_ns = t_ns
         self._exposure_ns = self._longest_ns = int(exposure_ms * NS_PER_MS)
 
     def date(
@@ -67,14 +67,15 @@ class Dating:
         """
         exposure_ns = int(exposure_ms * NS_PER_MS)
         if exposure_ns != self._exposure_ns:
-            self._longest_ns = max(exposure_ns, self._exposure_ns)
+            self._longest_ns = max(exposure_ns, self._longest_ns)
             self._exposure_ns = exposure_ns
+            self._changed_ns = noticed_ns
         longest_ns = self._longest_ns
         period_ns = max(longest_ns, int(period_s * NS_PER_S))
         # Had it come a period earlier, one more would wait behind it.
         late_ns = min(int(unseen_s * NS_PER_S), (behind + 1) * period_ns)
-        if not behind:
-            # The next one begins after this one came, so after the change.
+        if noticed_ns - late_ns > self._changed_ns:
+            # It came after the change, so the next one begins after it.
             self._longest_ns = exposure_ns
         # It came within this time before `came_ns`.
         window_ns = min(late_ns, period_ns)

@@ -9,7 +9,7 @@ from smartscope.sources._base import Shot
 from smartscope.specimen import SpecimenView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from smartscope.rig import Rig
     from smartscope.specimen import Specimen
@@ -52,7 +52,7 @@ class SpecimenSource:
         exposure_ms: float,
         exposed: Callable[[], None],
         stopped: Callable[[], bool],
-    ) -> Iterator[Shot]:
+    ) -> Generator[Shot]:
         """Expose `frames` times back to back; see `Source.burst`."""
         # Drawing takes longer than a camera reads out, and light must not wait for it.
         windows: list[tuple[int, int]] = []
@@ -67,7 +67,7 @@ class SpecimenSource:
         frames: int | None,
         exposure_ms: Callable[[], float],
         stopped: Callable[[], bool],
-    ) -> Iterator[Shot]:
+    ) -> Generator[Shot]:
         """Expose back to back until stopped; see `Source.stream`."""
         number = 0
         while (frames is None or number < frames) and not stopped():

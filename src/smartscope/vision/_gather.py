@@ -75,6 +75,11 @@ class Gatherer:
         self._wanted = tuple(dict.fromkeys((*required, *optional)))
         self._channels = tuple(channels)
         self._open: dict[View, _Open] = {}
+        # What a frame that is a whole group gives, by its channel, c and z: its
+        # inputs, and whether they are all that must be there.
+        self._alone: dict[
+            tuple[str | None, int, int], tuple[tuple[Input, ...], bool]
+        ] = {}
         self.dropped = 0
 
     def add(self, frame: Frame) -> Gathered | None:
@@ -83,6 +88,39 @@ class Gatherer:
         A group is answered once, as early as no frame to come could change what the
         stages see; what remains of it is passed over.
         """
+        if frame.last_of_group and not self._open:
+            return self._whole(frame)
+        return self._gather(frame)
+
+    def _whole(self, frame: Frame) -> Gathered | None:
+        """Take a frame that is a group by itself, as those of a stream are."""
+        index = frame.index
+        key = (frame.state.channel, index.get("c", 0), index.get("z", 0))
+        found = self._alone.get(key)
+        if found is None:
+            found = self._alone[key] = self._alone_gives(frame)
+        inputs, enough = found
+        if enough:
+            return Gathered(
+                dict.fromkeys(inputs, frame.pixels),
+                [frame],
+                dict.fromkeys(inputs, frame),
+            )
+        if inputs:
+            self.dropped += 1
+        return None
+
+    def _alone_gives(self, frame: Frame) -> tuple[tuple[Input, ...], bool]:
+        channel, plane = self._channel(frame), int(frame.index.get("z", 0))
+        inputs = tuple(
+            wanted
+            for wanted in self._wanted
+            if wanted.channel == channel
+            and (not isinstance(wanted.z, int) or wanted.z == plane)
+        )
+        return inputs, bool(inputs) and self._required <= set(inputs)
+
+    def _gather(self, frame: Frame) -> Gathered | None:
         key = (self._channel(frame), int(frame.index.get("z", 0)))
         now = self._open.get(frame.view)
         if now is None or now.group != frame.group or key in now.seen:

@@ -21,7 +21,7 @@ from smartscope.vision._registry import check_order, make_stage
 from smartscope.vision._stage import On, Stage, StageContext, Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class _Memory:
     """What the pipeline keeps for one view."""
 
     states: list[Any]
-    event_ids: Iterator[int] = field(default_factory=lambda: count(1))
+    new_event_id: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
 
 
 class Pipeline:
@@ -138,6 +138,8 @@ class Pipeline:
     def _run(
         self, gathered: Gathered, main: Frame, t_s: float, memory: _Memory
     ) -> Workspace:
+        frames = gathered.frames
+        alone = len(frames) == 1
         work = Workspace(
             view=main.view,
             t_s=t_s,
@@ -145,8 +147,8 @@ class Pipeline:
             pixel_map=main.pixel_map,
             state=main.state,
             raw=gathered.images,
-            new_event_id=lambda: next(memory.event_ids),
-            moving=any(frame.moving for frame in gathered.frames),
+            new_event_id=memory.new_event_id,
+            moving=main.moving if alone else any(f.moving for f in frames),
         )
         for (name, stage), state in zip(self._stages, memory.states, strict=True):
             try:
@@ -199,7 +201,12 @@ def build_pipeline(
 
 
 def _observation(gathered: Gathered, main: Frame, work: Workspace) -> Observation:
-    frames = sorted(gathered.frames, key=lambda f: (f.t_exposed_ns, f.frame_id))
+    frames, last = gathered.frames, main
+    ids: tuple[int, ...] = (main.frame_id,)
+    if len(frames) > 1:
+        frames = sorted(frames, key=lambda f: (f.t_exposed_ns, f.frame_id))
+        last = frames[-1]
+        ids = tuple(frame.frame_id for frame in frames)
     raw: dict[str, NDArray[Any]] = {}
     for wanted, image in gathered.images.items():
         # One picture per channel; only a mean over planes is no longer whole counts.
@@ -209,13 +216,13 @@ def _observation(gathered: Gathered, main: Frame, work: Workspace) -> Observatio
     return Observation(
         number=0,
         view=main.view,
-        frame_ids=tuple(frame.frame_id for frame in frames),
-        t_ns=frames[-1].t_exposed_ns,
+        frame_ids=ids,
+        t_ns=last.t_exposed_ns,
         t_s=work.t_s,
         role=main.role,
         cause=main.cause,
         index=main.index,
-        channel=main.channel,
+        channel=main.state.channel,
         shape=main.shape,
         state=main.state,
         pixel_map=main.pixel_map,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from smartscope.core import Detections, Event, HardwareState, PixelMap, Track, View
 from smartscope.core.objects import NO_DETECTIONS
 
 if TYPE_CHECKING:
@@ -18,6 +17,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from smartscope.core import (
+        Detections,
+        Event,
+        HardwareState,
+        PixelMap,
+        Track,
+        View,
+    )
     from smartscope.vision._regions import Regions
 
 UNNAMED = "image"
