@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _VICTIM = """
 import sys
+import time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from record_helpers import *
@@ -38,6 +39,8 @@ while True:
     writer.note("intent", {"k": k}, flush=True)
     k += 1
     if k == 400:
+        while writer.backlog_bytes > 200 * frame.pixels.nbytes:
+            time.sleep(0.005)
         print("busy", flush=True)
 """
 

@@ -28,10 +28,10 @@ inputs = st.lists(
 shots = st.lists(
     st.fixed_dictionaries(
         {
-            "channel": st.sampled_from([None, *CHANNELS, "unplanned"]),
+            "channel": st.sampled_from([None, None, *CHANNELS, "unplanned"]),
             "index": st.fixed_dictionaries(
-                {"t": st.integers(0, 2)},
-                optional={"c": st.integers(0, 3), "z": st.integers(0, 2)},
+                {"t": st.integers(0, 2), "c": st.integers(0, 3)},
+                optional={"z": st.integers(0, 2)},
             ),
             "group": st.integers(0, 2).map(lambda t: ("t", t)),
             "view": st.integers(0, 1).map(View),
@@ -57,7 +57,7 @@ def told(gathered: Gathered | None) -> object:
 @given(
     required=inputs,
     optional=inputs,
-    channels=st.sampled_from([(), CHANNELS, CHANNELS[:1]]),
+    channels=st.sampled_from([CHANNELS, CHANNELS, (), CHANNELS[:1]]),
     shots=shots,
 )
 def test_the_short_way_answers_as_the_long_one(required, optional, channels, shots):
@@ -67,6 +67,24 @@ def test_the_short_way_answers_as_the_long_one(required, optional, channels, sho
         assert told(short.add(taken)) == told(long._gather(taken))
         assert short.dropped == long.dropped
         assert short._open.keys() == long._open.keys()
+
+
+@pytest.mark.parametrize("axis", ["c", "z"])
+def test_a_frame_is_known_by_its_channel_and_plane(axis):
+    wanted = Input("Cy5") if axis == "c" else Input("FITC", 1)
+    gatherer = Gatherer([wanted], (), CHANNELS)
+    answers = [
+        gatherer.add(frame(PIXELS, number, channel=None, index={axis: place}))
+        for number, place in enumerate([0, 1, 0, 1, 2])
+    ]
+    assert [answer is not None for answer in answers] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert gatherer.dropped == 0
 
 
 def test_streams_go_the_short_way(monkeypatch):

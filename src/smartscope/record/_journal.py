@@ -66,6 +66,8 @@ class Journal:
         self._refused: str | None = None
         self._closing = False
         self._hurry = False
+        # Held while lines are taken off the queue and written, so that they stay in order.
+        self._writing = threading.Lock()
         # A daemon: a crash on the way to close() must not keep the process alive.
         self._thread = threading.Thread(
             target=self._run, name="smartscope-journal", daemon=True
@@ -162,10 +164,17 @@ class Journal:
         RecordError
             If an entry could not be written, or the disk does not answer for 30 s.
         """
+        if self._writing.acquire(blocking=False):
+            # Here and now: handing it to the thread and back takes longer than writing.
+            try:
+                self._write_all_waiting()
+            finally:
+                self._writing.release()
         with self._work:
             goal = self._next
             self._hurry = True
-            self._work.notify()
+            if self._written < goal:
+                self._work.notify()
             end = time.monotonic() + _PATIENCE_S
             while self._written < goal and self._failure is None:
                 if not self._done.wait(max(0.0, end - time.monotonic())):
@@ -234,17 +243,26 @@ class Journal:
                 with self._work:
                     if not self._waiting and not self._closing:
                         self._work.wait(_POLL_S)
-                    count = len(self._waiting)
-                    if not self._hurry:
-                        count = min(_BATCH, count)
-                    self._hurry = False
-                    batch = [self._waiting.popleft() for _ in range(count)]
-                    if not batch and self._closing:
+                with self._writing:
+                    with self._work:
+                        count = len(self._waiting)
+                        if not self._hurry:
+                            count = min(_BATCH, count)
+                        self._hurry = False
+                        batch = [self._waiting.popleft() for _ in range(count)]
+                        if not batch and self._closing:
+                            return
+                    if batch and not self._append(batch):
                         return
-                if batch and not self._append(batch):
-                    return
         finally:
             self._file.close()
+
+    def _write_all_waiting(self) -> None:
+        with self._work:
+            batch = list(self._waiting)
+            self._waiting.clear()
+        if batch and self._failure is None:
+            self._append(batch)
 
     def _append(self, batch: list[_Entry]) -> bool:
         try:

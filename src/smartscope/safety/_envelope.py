@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # Positions come out of sums; this is rounding, no travel.
 _SLACK_UM = 1e-6
 
-_ROLES = ("stage", "focus", "objective", "slm")
 _NOT_BY_HAND = ("stage", "focus", "fine_focus", "objective", "shutter")
+_ROLES = ("camera", *_NOT_BY_HAND, "autofocus", "slm")
 _NOWHERE = (1.0, 0.0)
 
 
