@@ -66,7 +66,7 @@ class Journal:
         self._refused: str | None = None
         self._closing = False
         self._hurry = False
-        # Held while lines are taken off the queue and written, so that they stay in order.
+        # Held while lines leave the queue and are written, so that they stay in order.
         self._writing = threading.Lock()
         # A daemon: a crash on the way to close() must not keep the process alive.
         self._thread = threading.Thread(
