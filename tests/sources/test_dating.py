@@ -79,11 +79,26 @@ def pumped(filmed: list[Filmed], changes: dict[float, float], seed: int):
 def test_no_frame_is_dated_after_it_may_have_begun(seed, changed_to) -> None:
     changes = {BEGUN_MS + 123.4: changed_to}
     rows = pumped(film(changes, 60 + AFTERWARDS), changes, seed)
+    # It came within one period, and had the one exposure or the other.
+    most_ms = (max(10.0, changed_to) + abs(changed_to - 10.0)) / 2
     for frame, start_ms, end_ms, unsure_ms in rows:
         assert start_ms - unsure_ms <= frame.start_ms + 1e-6, "it began before"
+        # What waits across a change is dated by the longer exposure, so too early.
+        early_ms = 2 * abs(changed_to - 10.0)
+        assert frame.start_ms <= start_ms + unsure_ms + early_ms + 1e-6, "began later"
+        assert unsure_ms <= most_ms + 1e-6, "more is known than that"
         assert start_ms <= end_ms
     starts = [row[1] for row in rows]
     assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_frames_that_were_waited_for_are_dated_closely(seed) -> None:
+    rows = pumped(film({}, 60 + AFTERWARDS), {}, seed)
+    errors = sorted(abs(start_ms - frame.start_ms) for frame, start_ms, _, _ in rows)
+    unsure = sorted(unsure_ms for *_, unsure_ms in rows)
+    assert errors[-1] <= 5.0 + 1e-6, "half a period at most"
+    assert unsure[0] <= 0.5, "half a nap, where naps were short"
 
 
 def test_a_frame_that_was_waited_for_is_dated_to_the_nap() -> None:

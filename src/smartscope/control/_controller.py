@@ -199,9 +199,10 @@ class Controller:
 
     def _serve(self, frames: Subscription) -> None:
         try:
-            while (item := frames.get()) is not None:
-                if self._state.failure is None:
-                    self.handle(*item)
+            while self._state.failure is None:
+                if (item := frames.get()) is None:
+                    return
+                self.handle(*item)
         except BaseException as error:  # handed to the run thread, which raises it
             self._state.fail(error)
 

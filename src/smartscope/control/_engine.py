@@ -9,7 +9,7 @@ smartscope here, before they are yielded, never through ``frameReady``.
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -383,14 +383,32 @@ class Engine(MDAEngine):
         if not released.steps:
             yield self._source.snap(exposure_ms, exposed)
             return
-        if released.event.z_sequence:  # type: ignore[attr-defined]
-            self._rig.core.startStageSequence(self._rig.core.getFocusDevice())
-        yield from self._source.burst(
-            len(released.steps),
-            exposure_ms,
-            exposed,
-            lambda: self._stop_burst or self.is_ending,
-        )
+        with self._following_focus(released):
+            yield from self._source.burst(
+                len(released.steps),
+                exposure_ms,
+                exposed,
+                lambda: self._stop_burst or self.is_ending,
+            )
+
+    @contextmanager
+    def _following_focus(self, released: Released) -> Iterator[None]:
+        """Let the focus step with the camera's trigger, for this burst only."""
+        if not released.event.z_sequence:  # type: ignore[attr-defined]
+            yield
+            return
+        core, focus = self._rig.core, self._rig.core.getFocusDevice()
+        try:
+            core.startStageSequence(focus)
+        except RuntimeError as error:
+            raise HardwareError(
+                f"the focus sequence did not start: {error}", device=focus
+            ) from error
+        try:
+            yield
+        finally:
+            # Or the triggers of the stream that goes on would step it further.
+            core.stopStageSequence(focus)
 
     def frame(
         self,

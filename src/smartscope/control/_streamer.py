@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 STREAM_ACTION = "smartscope.stream"
 _LOOK_WALL_S = 0.005
 _TAP_WALL_S = 0.03
+_HUNG_WALL_S = 30.0
 _PAUSE_WALL_S = 0.005
 
 
@@ -84,6 +85,7 @@ class Streamer:
         self._error: BaseException | None = None
         self._end_ns: int | None = None
         self._restarting: list[tuple[str, str, int]] = []
+        self._told_stop_ns: int | None = None
         self.pumped = 0
         self.lost = {True: 0, False: 0}
 
@@ -122,7 +124,13 @@ class Streamer:
             yield from self._tap()
         finally:
             self._control.stop()
-            pump.join()
+            pump.join(_HUNG_WALL_S + 2 * self._control.exposure_ms / 1000)
+        if pump.is_alive():
+            raise HardwareError(
+                f"the camera has not come back for {_HUNG_WALL_S:g} s and was left "
+                "behind; look at its driver and its cable, then start again",
+                device=self._rig.devices.camera,
+            )
         if self._error is not None:
             raise self._error
 
@@ -148,10 +156,13 @@ class Streamer:
     def _begin(self) -> bool:
         """Set everything, journal the intent, put the light on; False if forbidden."""
         self._source.prepare(self._buffers)
-        begun = self._engine.light_stream(
-            self._event.model_copy(update={"exposure": self._control.exposure_ms}),
-            self._left(),
-        )
+        event = self._event.model_copy(update={"exposure": self._control.exposure_ms})
+        try:
+            begun = self._engine.light_stream(event, self._left())
+        except BaseException:
+            # A light that came half on must not wait for whoever listens to the end.
+            self._engine.go_dark()
+            raise
         if not begun:
             self._control.stop()
         elif self._config.duration_s is not None and self._end_ns is None:
@@ -164,7 +175,7 @@ class Streamer:
         shots = self._source.stream(
             None if self._config.frames is None else self._left(),
             lambda: self._control.exposure_ms,
-            lambda: self._control.interrupted() or self._full(),
+            self._must_stop,
         )
         try:
             # Closed whatever happens here, or the camera would go on.
@@ -213,6 +224,14 @@ class Streamer:
             self._hooks.note("restart", what)
         self._restarting.clear()
 
+    def _must_stop(self) -> bool:
+        if not (self._control.interrupted() or self._full()):
+            self._told_stop_ns = None
+            return False
+        if self._told_stop_ns is None:
+            self._told_stop_ns = self._clock.now_ns()
+        return True
+
     def _over(self) -> bool:
         return self._control.stopping or self._full()
 
@@ -237,7 +256,8 @@ class Streamer:
         """Sit out a pause, then do what the camera was stopped for."""
         if self._control.paused:
             self._sit_out_pause()
-        since_ns = self._clock.now_ns()
+        # Stopping the camera is part of what it costs.
+        since_ns = self._told_stop_ns or self._clock.now_ns()
         while not self._control.stopping:
             interruption = self._control.take_interruption()
             if interruption is None:
@@ -336,7 +356,7 @@ class Streamer:
         )
 
     def _refuse_waiting(self) -> None:
-        while (interruption := self._control.take_interruption()) is not None:
+        for interruption in self._control.end():
             self._arrived(
                 outcome_of(interruption.request, "rejected", "the stream is over")
             )

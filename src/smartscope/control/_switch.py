@@ -50,8 +50,11 @@ class LightSwitch:
             commands = [actuator.set_power(n, powers.get(n, 0.0)) for n in self._bare]
             if self._has_shutter:
                 commands.append(actuator.set_shutter(True))
-            actuator.settle(*commands)
-        if self.is_barred:  # meanwhile, and the safe state may have come before us
+            # The safe state may have come before us; then nobody waits for the devices
+            # in the light.
+            if not self.is_barred:
+                actuator.settle(*commands)
+        if self.is_barred:
             self.off()
 
     def off(self) -> None:

@@ -113,12 +113,19 @@ class Acting:
             if action.channel not in presets_of(self._rig, self._facts, action.channel):
                 return f"this microscope has no channel preset '{action.channel}'"
         now = self._rig.clock.now_ns()
-        position = request.view.position
+        if self.stream is None:
+            position = request.view.position
+            planned = self._schedule.base(position)
+            offset = self._schedule.offset(position)
+        else:
+            # A stream has no plan to go back to: what is added is added to where the
+            # stage is, or is being sent.
+            planned, offset = self.stream.heading_um(), (0.0, 0.0, 0.0)
         return self._guard.check_action(
             request,
             state=self._rig.state(now),
-            planned=self._schedule.base(position),
-            offset=self._schedule.offset(position),
+            planned=planned,
+            offset=offset,
             powers=self._lights.highest(),
             sensor_px=self._rig.sensor_shape,
             t_ns=now,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from smartscope.safety import Dose, Interlocks
 
 _KEPT_NS = 60 * NS_PER_S
+_AHEAD_NS = NS_PER_S // 4
+"""Most that a look thinks ahead: a late one must not count as light to come."""
 
 
 class LightAccount:
@@ -65,7 +67,9 @@ class LightAccount:
         self._end = end
         self._history_from_ns = history_from_ns
         self._lock = threading.RLock()
-        self._looked_ns = self._noted_ns = now
+        self._noted_ns = now
+        # Unknown until something is lit: setting up is not light.
+        self._looked_ns: int | None = None
 
     def allow(self, powers: Mapping[str, float], exposure_ms: float, n: int) -> bool:
         """Whether `n` exposures may be taken here; False ends the run before them."""
@@ -117,6 +121,7 @@ class LightAccount:
             },
             flush=True,
         )
+        self._looked_ns = self._rig.clock.now_ns()
 
     def look_after(self, stream: StreamControl, frame: Frame | None = None) -> None:
         """Charge a running stream, and end or darken it before the budget is passed.
@@ -128,10 +133,16 @@ class LightAccount:
             The newest one, of a source that waits for us; None looks at the clock.
         """
         now = self._rig.clock.now_ns() if frame is None else frame.t_received_ns
-        since_ns, self._looked_ns = now - self._looked_ns, now
+        since_ns = 0
+        if self._looked_ns is not None:
+            since_ns = min(now - self._looked_ns, _AHEAD_NS)
+            self._looked_ns = now
         if frame is not None or now - self._noted_ns >= NS_PER_S:
             self._noted_ns = now
             self.charge(now, 0)
+        else:
+            with self._lock:
+                self.ledger.set_objective(now, self._rig.objective)
         # What comes until the next look, and once more in case that one is late.
         exposure_ms, powers = stream.exposure_ms, stream.powers()
         coming = 1 + 2 * int(since_ns / NS_PER_MS / exposure_ms) if frame is None else 1

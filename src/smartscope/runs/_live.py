@@ -378,7 +378,7 @@ class LiveRun:
         self._acting.close(_PATIENCE_S)
         engine.close()
         self._feed.hub.close()
-        came_back = controller.join(_PATIENCE_S)
+        came_back = self._await(controller)
         ending = ending.with_light(self._rig.apply_safe_state())
         if not came_back and self._ended is None and self._state.failure is None:
             self._state.fail(
@@ -390,6 +390,15 @@ class LiveRun:
         if self._state.failure is not None and ending.outcome != "failed":
             ending = Ending.failed(self._state.failure)
         return self._close(engine, account, ending)
+
+    def _await(self, controller: Controller) -> bool:
+        """Wait for what is still to be seen; False if nothing moves any more."""
+        seen = self._frames.delivered
+        while not controller.join(_PATIENCE_S):
+            if self._frames.delivered == seen:
+                return False
+            seen = self._frames.delivered
+        return True
 
     def _close(
         self, engine: Engine, account: LightAccount, ending: Ending

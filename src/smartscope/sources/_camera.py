@@ -147,13 +147,19 @@ class CameraSource:
             while (frames is None or got < frames) and not stopped():
                 if not self._wait(exposure_ms(), stopped, first=got == 0):
                     break
-                yield self._take(watch, exposure_ms())
+                shot = self._take(watch, exposure_ms())
+                if shot is None:
+                    continue
                 got += 1
+                yield shot
             self._stop()
             # What was exposed is taken, or nobody could tell what became of it.
             while core.getRemainingImageCount() and (frames is None or got < frames):
-                yield self._take(watch, exposure_ms())
+                shot = self._take(watch, exposure_ms())
+                if shot is None:
+                    break
                 got += 1
+                yield shot
         finally:
             self._stop()
 
@@ -210,26 +216,36 @@ class CameraSource:
             "ROI or binning does that, otherwise look at its cable and power"
         )
 
-    def _take(self, watch: LossWatch, exposure_ms: float) -> Shot:
+    def _take(self, watch: LossWatch, exposure_ms: float) -> Shot | None:
+        """The next frame; None if the camera has thrown away what waited."""
         core, arrivals = self._core, self._arrivals
         noticed, came_s = self._clock.now_ns(), time.perf_counter()
         unseen_s = came_s - arrivals.empty_s
-        behind = core.getRemainingImageCount() - 1
+        behind = max(0, core.getRemainingImageCount() - 1)
         try:
             popped, tags = core.popNextImageAndMD(fix=False)
+        except IndexError:
+            # Many cameras answer an overflow by clearing the buffer and going on, and
+            # that can happen after we saw a frame in it. The number of the next frame
+            # tells how many went; a camera that has stopped is noticed by waiting.
+            return None
         except RuntimeError as error:
             raise StreamError(f"a frame could not be taken: {error}") from error
         pixels = self._own(popped)
         # Let go at once, so that the allocator gives the same memory to the next one.
         del popped
         number = _number(tags)
+        # One that was there at the first look lay in the buffer for an unknown time.
+        on_time = behind == 0 and arrivals.waited
         lost = watch.look(
             number,
             tags,
-            came_s=came_s if behind == 0 else None,
+            came_s=came_s if on_time else None,
             period_s=arrivals.period_s,
         )
-        arrivals.came(came_s, on_time=behind == 0)
+        arrivals.came(came_s, on_time=on_time)
+        if behind == 0:
+            arrivals.empty_s = came_s
         if exposure_ms != self._exposure_ms:
             arrivals.shift((exposure_ms - self._exposure_ms) / 1000)
             self._exposure_ms = exposure_ms

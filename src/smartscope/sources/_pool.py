@@ -10,9 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-_HELD_BY_US = 3
-"""References to a buffer nobody uses: the list, a local name, `getrefcount` itself."""
-
 
 class FramePool:
     """Hands out read-only images over memory that is there already.
@@ -42,6 +39,10 @@ class FramePool:
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self.misses = 0
+        # How many references the search itself counts differs between Pythons (from
+        # 3.14 on a local name counts none), so a buffer nobody uses is asked.
+        self._buffers: list[NDArray[np.generic]] = [np.empty(1, self.dtype)]
+        _, self._idle = self._search(-1)
         self._buffers = [np.empty(shape, self.dtype) for _ in range(count)]
         for buffer in self._buffers:
             buffer.fill(0)
@@ -62,12 +63,21 @@ class FramePool:
         return pixels.shape == self.shape and pixels.dtype == self.dtype
 
     def _free(self) -> NDArray[np.generic]:
-        # Always from the first: the same few are then still in the processor's cache.
-        for buffer in self._buffers:
-            if sys.getrefcount(buffer) <= _HELD_BY_US:
-                return buffer
+        buffer, _ = self._search(self._idle)
+        if buffer is not None:
+            return buffer
         self.misses += 1
         return np.empty(self.shape, self.dtype)
+
+    def _search(self, idle: int) -> tuple[NDArray[np.generic] | None, int]:
+        """First buffer with `idle` references, and how many the last one had."""
+        held = 0
+        # Always from the first: the same few are then still in the processor's cache.
+        for buffer in self._buffers:
+            held = sys.getrefcount(buffer)
+            if held == idle:
+                return buffer, held
+        return None, held
 
 
 def pool_size(
