@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -206,6 +207,124 @@ def test_after_a_disk_failure_nothing_piles_up(tmp_path: Path) -> None:
     assert len(journal._waiting) == 0
     with pytest.raises(RecordError):
         journal.close()
+
+
+def test_a_disk_that_hangs_is_told_to_whoever_waits_and_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, free = journal_module.write_all, threading.Event()
+    writers: list[threading.Thread] = []
+
+    def hang(*args: Any) -> None:
+        writers.append(threading.current_thread())
+        free.wait(60)
+        real(*args)
+
+    journal = Journal(tmp_path / "j")
+    monkeypatch.setattr(journal_module, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(journal_module, "write_all", hang)
+    start = time.monotonic()
+    with pytest.raises(RecordError, match="does not answer"):
+        journal.write("intent", {}, t_ns=0, flush=True)
+    for act in (journal.flush, journal.check, lambda: journal.write("a", {}, t_ns=1)):
+        with pytest.raises(RecordError, match="does not answer"):
+            act()
+    assert time.monotonic() - start < 30, "the caller hung with the disk"
+    assert writers == [journal._thread]
+    free.set()
+    with pytest.raises(RecordError, match="does not answer"):
+        journal.close()
+    assert [entry["kind"] for entry in read_journal(tmp_path / "j")] == ["intent"]
+
+
+def test_all_who_flush_at_once_are_answered_by_one_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, free = journal_module.write_all, threading.Event()
+    reached, writes = threading.Event(), []
+
+    def slow(file: Any, data: bytes) -> None:
+        writes.append(data.count(b"\n"))
+        reached.set()
+        free.wait(60)
+        real(file, data)
+
+    monkeypatch.setattr(journal_module, "write_all", slow)
+    journal = Journal(tmp_path / "j")
+    journal.write("first", {}, t_ns=0)
+    assert reached.wait(30)
+    threads = [
+        threading.Thread(target=journal.write, args=("a", {}), kwargs=options)
+        for options in [{"t_ns": 1, "flush": True}] * 6
+    ]
+    for thread in threads:
+        thread.start()
+    while len(journal._flushes) < 6:
+        time.sleep(0.001)
+    free.set()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+    assert writes == [1, 6]
+    assert journal.written == 7
+    journal.close()
+
+
+def endless() -> dict[str, Any]:
+    nest: list[Any] = []
+    nest.append(nest)
+    return {"fine": 1, "a": nest}
+
+
+class Restless(dict[str, Any]):
+    """A mapping that somebody changes while it is written."""
+
+    def items(self) -> Any:
+        raise RuntimeError("dictionary changed size during iteration")
+
+
+@pytest.mark.parametrize("flush", [True, False])
+@pytest.mark.parametrize(
+    "data", [endless(), {"a": Restless(b=1)}], ids=["nest", "dict"]
+)
+def test_a_value_that_cannot_be_looked_at_is_a_fault_and_no_end(
+    tmp_path: Path, data: dict[str, Any], flush: bool
+) -> None:
+    journal = Journal(tmp_path / "j")
+    with pytest.raises(RecordError, match="a 'note' entry could not be written"):
+        journal.write("note", data, t_ns=1, flush=flush)
+        journal.check()
+    journal.write("end", {}, t_ns=2, flush=True)
+    journal.close()
+    first, last = lines(tmp_path / "j")
+    assert (first["n"], first["kind"], first["where"]) == (0, "fault", "record")
+    assert (last["n"], last["kind"]) == (1, "end")
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_defect_of_the_journal_is_told_to_the_next_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flush: bool
+) -> None:
+    real = journal_module.write_all
+
+    def broken(*args: Any) -> None:
+        raise ZeroDivisionError("ours")
+
+    journal = Journal(tmp_path / "j")
+    monkeypatch.setattr(journal_module, "write_all", broken)
+    with pytest.raises(RecordError, match=r"ZeroDivisionError: ours.*report it"):
+        journal.write("lost", {}, t_ns=0, flush=flush)
+        journal.flush()
+    monkeypatch.setattr(journal_module, "write_all", real)
+    # Nothing may be written behind what was lost, or be counted as written.
+    with pytest.raises(RecordError, match="ours"):
+        journal.write("later", {}, t_ns=1, flush=True)
+    with pytest.raises(RecordError, match="ours"):
+        _ = journal.written
+    with pytest.raises(RecordError, match="ours"):
+        journal.close()
+    assert not journal._thread.is_alive()
+    assert (tmp_path / "j").read_bytes() == b""
 
 
 def test_a_full_queue_makes_the_caller_wait_not_the_memory_grow(

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -489,6 +490,7 @@ def test_a_failing_disk_is_told_to_the_next_caller_and_on_record(
     monkeypatch.setattr(_store.Store, "write", write)
     message = _write_until_refused(writer)
     assert "No space left on device" in message and "has space" in message
+    assert writer.backlog_bytes == 0, "nothing of it will ever reach the disk"
     with pytest.raises(RecordError, match="No space left"):
         writer.close({"outcome": "failed"})
     run = RunFolder(writer.path)
@@ -531,6 +533,40 @@ def test_close_twice_and_abort_afterwards_do_nothing(tmp_path: Path) -> None:
     writer.abort()
     assert [entry["a"] for entry in RunFolder(writer.path).entries("end")] == [1]
     assert threading.active_count() == before
+
+
+def test_what_an_abort_forgets_waits_for_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smartscope.record import _journal
+
+    writer = make_writer(tmp_path)
+    writer.frame(make_frame(0, pixels(0), role="stream"))
+    while writer.backlog_bytes:
+        threading.Event().wait(0.001)
+    real, free = _journal.write_all, threading.Event()
+
+    def late(*args: Any) -> None:
+        free.wait(30)
+        real(*args)
+
+    # No pixels go before their line, so all of these are still queued.
+    monkeypatch.setattr(_journal, "write_all", late)
+    for k in range(1, 5):
+        writer.frame(make_frame(k, pixels(k), role="stream"))
+    assert writer.backlog_bytes == 4 * 24 * 32 * 2
+    aborting = threading.Thread(target=writer.abort)
+    aborting.start()
+    try:
+        end = time.monotonic() + 20
+        while writer.backlog_bytes and time.monotonic() < end:
+            time.sleep(0.001)
+    finally:
+        free.set()
+        aborting.join(30)
+    assert writer.backlog_bytes == 0
+    run = RunFolder(writer.path)
+    assert run.has_image(0)
 
 
 def test_abort_leaves_a_readable_run_without_an_end(tmp_path: Path) -> None:

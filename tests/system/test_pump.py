@@ -263,9 +263,17 @@ def test_a_disk_that_stalls_for_good_ends_the_run_and_is_blamed(
     # 0.4 s of 10 ms, all of them published while nothing reached the disk.
     assert witness.published > 20
     told = told_of(result)
-    # What the record could not take is counted, and missing nowhere else.
-    assert reader(told, "record")["dropped"] >= 1
-    assert sum(gaps(result)) <= reader(told, "record")["dropped"]
+    # The camera lost nothing, so the numbers that are missing among those published
+    # are the frames that the record refused: each of them counted, and no other.
+    assert told["frames"]["lost_certain"] == told["frames"]["lost_possible"] == 0
+    numbers = image_numbers(result)
+    missing = set(range(told["frames"]["published"])).symmetric_difference(numbers)
+    refused = reader(told, "record")["dropped"]
+    assert len(missing) == refused >= 1
+    assert min(missing) > 5
+    # Those refused at the end leave no gap, as nothing was recorded after them.
+    at_the_end = sum(number > numbers[-1] for number in missing)
+    assert sum(gaps(result)) == refused - at_the_end
     assert is_dark(core)
 
 
@@ -456,7 +464,14 @@ def test_a_screen_that_sorts_holds_no_lock_of_the_pump(monkeypatch) -> None:
     from smartscope.control import _monitor
 
     monitor = Monitor()
-    percentile, asked = _monitor._percentile, []
+    percentile, asked, sorting = _monitor._percentile, [], []
+
+    class Watched(float):
+        """A time that tells who compares it: whoever sorts."""
+
+        def __lt__(self, other: float) -> bool:
+            sorting.append(monitor._lock.locked())
+            return float(self) < float(other)
 
     def unlocked(*args: Any) -> float:
         asked.append(monitor._lock.locked())
@@ -466,7 +481,11 @@ def test_a_screen_that_sorts_holds_no_lock_of_the_pump(monkeypatch) -> None:
     frame = Frame(frame_id=0, pixels=np.zeros((2, 2), np.uint16), view=View(0, "C"))
     monitor.framed(frame, 0.0)
     monitor.acted(Outcome(action_id="0.0", policy="p", status="applied"), 0)
-    monitor.snapshot()
+    (samples,) = monitor._samples.values()
+    samples.extend(Watched(ms) for ms in (3.0, 1.0, 2.0))
+    snapshot = monitor.snapshot()
+    assert set(snapshot.latency_ms) == {"frame to applied"}
+    assert sorting and not any(sorting)
     assert asked and not any(asked)
 
 

@@ -71,8 +71,9 @@ def test_the_budget_is_kept_between_two_lines_of_the_journal(core, tmp_path) -> 
     assert result.outcome == "stopped"
     assert "light budget" in result.message
     spent = result.folder.end["dose"]["lines"]["488"]["worst_field"]["percent_s"]
-    # 10 % spends 10 in a second, which is how often the journal is told.
-    assert 6.0 < spent < 14.5
+    # 10 % spends 10 in a second, which is how often the journal is told: who charges
+    # only then spends 20. A computer that is busy elsewhere looks late, not that late.
+    assert 6.0 < spent < 19.0
 
 
 def test_setting_up_is_no_light(core, tmp_path, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -56,9 +57,13 @@ class Journal:
                 f"the journal {path} cannot be created ({_why(error)}); choose another "
                 "folder with 'record: path' in the experiment"
             ) from error
-        lock = threading.Lock()
-        self._work = threading.Condition(lock)
-        self._done = threading.Condition(lock)
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        # Open when somebody waits. A bare lock wakes the thread sooner than a Condition
+        # would, and every planned exposure waits for that.
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._flushes: list[tuple[int, threading.Lock]] = []
         self._waiting: deque[_Entry] = deque()
         self._next = 0
         self._written = 0
@@ -66,8 +71,6 @@ class Journal:
         self._refused: str | None = None
         self._closing = False
         self._hurry = False
-        # Held while lines leave the queue and are written, so that they stay in order.
-        self._writing = threading.Lock()
         # A daemon: a crash on the way to close() must not keep the process alive.
         self._thread = threading.Thread(
             target=self._run, name="smartscope-journal", daemon=True
@@ -109,7 +112,7 @@ class Journal:
         t_ns : int
             Run-clock time of the entry.
         flush : bool
-            Return only when the line was handed to the operating system.
+            Return only when the line was handed to the operating system, as `check`.
         wait : bool
             Wait for room if 20 000 entries wait for the disk already. A camera thread
             cannot; it is not told either of an entry of others that was no JSON.
@@ -131,7 +134,7 @@ class Journal:
                 f"journal data may not use the keys {sorted(_RESERVED & set(data))}: "
                 f"put the object under a key of its own, {{'{kind}': ...}}"
             )
-        with self._work:
+        with self._lock:
             self._raise_failure(blame=wait)
             if self._closing:
                 raise RecordError(f"the journal {self.path} is closed already")
@@ -153,34 +156,34 @@ class Journal:
         RecordError
             If that takes 30 s, or the disk failed.
         """
-        with self._work:
+        with self._lock:
             self._make_room(wait=True)
 
     def flush(self) -> None:
         """Return when every entry told so far was handed to the operating system.
 
+        The journal's own thread writes, never the caller's: whatever the disk does,
+        the caller is back after 30 s, and every later call is refused at once.
+
         Raises
         ------
         RecordError
-            If an entry could not be written, or the disk does not answer for 30 s.
+            If the disk failed, or does not answer for 30 s.
         """
-        if self._writing.acquire(blocking=False):
-            # Here and now: handing it to the thread and back takes longer than writing.
-            try:
-                self._write_all_waiting()
-            finally:
-                self._writing.release()
-        with self._work:
+        with self._lock:
             goal = self._next
-            self._hurry = True
-            if self._written < goal:
-                self._work.notify()
-            end = time.monotonic() + _PATIENCE_S
-            while self._written < goal and self._failure is None:
-                if not self._done.wait(max(0.0, end - time.monotonic())):
-                    self._failure = self._sentence("the disk does not answer")
             if self._failure is not None:
                 raise RecordError(self._failure)
+            if self._written >= goal:
+                return
+            answer = threading.Lock()
+            answer.acquire()
+            self._flushes.append((goal, answer))
+            self._hurry = True
+        self._ring()
+        answered = answer.acquire(timeout=_PATIENCE_S)
+        if not answered or self._failure is not None:
+            self._give_up(goal)
 
     def check(self) -> None:
         """Wait for the disk as `flush` does, then raise what is wrong.
@@ -189,10 +192,10 @@ class Journal:
         ------
         RecordError
             If an entry could not be written and nobody was told yet, or the disk
-            failed.
+            failed or does not answer for 30 s.
         """
         self.flush()
-        with self._work:
+        with self._lock:
             self._raise_failure()
 
     def close(self) -> None:
@@ -201,17 +204,17 @@ class Journal:
         Raises
         ------
         RecordError
-            If an entry could not be written.
+            If an entry could not be written, or the disk does not answer for 30 s.
         """
-        with self._work:
+        with self._lock:
             if self._closing:
                 return
             self._closing = True
-            self._work.notify()
+        self._ring()
         self._thread.join(_PATIENCE_S)
         if self._thread.is_alive():
             raise RecordError(self._sentence("the disk does not answer"))
-        with self._work:
+        with self._lock:
             self._raise_failure()
 
     def _raise_failure(self, *, blame: bool = True) -> None:
@@ -222,8 +225,21 @@ class Journal:
             refused, self._refused = self._refused, None
             raise RecordError(refused)
 
+    def _ring(self) -> None:
+        # Open already: somebody else rang, and the thread has yet to hear it.
+        with contextlib.suppress(RuntimeError):
+            self._bell.release()
+
+    def _give_up(self, goal: int) -> None:
+        with self._lock:
+            # The answer may have come just after our patience ended.
+            if self._written >= goal:
+                return
+            if self._failure is None:
+                self._failure = self._sentence("the disk does not answer")
+            raise RecordError(self._failure)
+
     def _make_room(self, wait: bool) -> None:
-        self._work.notify()
         end = time.monotonic() + _PATIENCE_S
         while len(self._waiting) >= _MAX_WAITING and self._failure is None:
             if not wait:
@@ -231,62 +247,70 @@ class Journal:
                     f"the disk of {self.path} does not keep up: {_MAX_WAITING} journal "
                     "entries wait for it; use a faster disk, or react less often"
                 )
-            if not self._done.wait(max(0.0, end - time.monotonic())):
+            if not self._room.wait(max(0.0, end - time.monotonic())):
                 self._failure = self._sentence("the disk does not keep up")
         self._raise_failure(blame=False)
 
     def _run(self) -> None:
-        # The thread looks every 5 ms by itself: an ordinary write then costs its
-        # caller no thread switch. Only a flush wakes it.
+        # Nobody above a thread would see what it raises: whatever goes wrong is kept
+        # and raised to the next caller.
         try:
-            while True:
-                with self._work:
-                    if not self._waiting and not self._closing:
-                        self._work.wait(_POLL_S)
-                with self._writing:
-                    with self._work:
-                        count = len(self._waiting)
-                        if not self._hurry:
-                            count = min(_BATCH, count)
-                        self._hurry = False
-                        batch = [self._waiting.popleft() for _ in range(count)]
-                        if not batch and self._closing:
-                            return
-                    if batch and not self._append(batch):
-                        return
+            while self._step():
+                pass
+        except OSError as error:
+            self._fail(self._sentence(_why(error)))
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            self._fail(
+                f"the journal {self.path} has stopped ({what}), which is a defect of "
+                "smartscope; report it, then start again"
+            )
         finally:
             self._file.close()
 
-    def _write_all_waiting(self) -> None:
-        with self._work:
-            batch = list(self._waiting)
-            self._waiting.clear()
-        if batch and self._failure is None:
-            self._append(batch)
-
-    def _append(self, batch: list[_Entry]) -> bool:
-        try:
-            write_all(self._file, b"".join([self._line(entry) for entry in batch]))
-        except OSError as error:
-            with self._work:
-                self._failure = self._sentence(_why(error))
-                self._waiting.clear()
-                self._done.notify_all()
-            return False
-        with self._work:
-            self._written = batch[-1][0] + 1
-            self._done.notify_all()
+    def _step(self) -> bool:
+        # The thread looks every 5 ms by itself: an ordinary write then costs its
+        # caller no thread switch. Only a flush rings.
+        if not self._waiting and not self._closing:
+            self._bell.acquire(timeout=_POLL_S)
+        with self._lock:
+            count = len(self._waiting)
+            if not self._hurry:
+                count = min(_BATCH, count)
+            self._hurry = False
+            batch = [self._waiting.popleft() for _ in range(count)]
+            if not batch:
+                return not self._closing
+        write_all(self._file, b"".join([self._line(entry) for entry in batch]))
+        with self._lock:
+            self._written = written = batch[-1][0] + 1
+            self._room.notify_all()
+            flushes, self._flushes = self._flushes, []
+            for goal, answer in flushes:
+                if goal <= written:
+                    answer.release()
+                else:
+                    self._flushes.append((goal, answer))
         return True
+
+    def _fail(self, problem: str) -> None:
+        with self._lock:
+            self._failure = problem
+            self._waiting.clear()
+            self._room.notify_all()
+            for _, answer in self._flushes:
+                answer.release()
+            self._flushes.clear()
 
     def _line(self, entry: _Entry) -> bytes:
         number, kind, t_ns, data = entry
         try:
             return _text(number, kind, t_ns, data)
-        except (TypeError, ValueError) as error:
-            problem = (
-                f"a '{kind}' entry could not be written: {error} in {_bad(data, kind)}"
-            )
-            with self._work:
+        except Exception as error:
+            # Whatever a value does when it is looked at, the thread has to live on.
+            place = _place(data, kind)
+            problem = f"a '{kind}' entry could not be written: {error} in {place}"
+            with self._lock:
                 self._refused = (
                     f"{problem}; correct the stage or policy that made this value"
                 )
@@ -357,6 +381,14 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         return None
     plain = isinstance(entry["n"], int) and isinstance(entry["kind"], str)
     return entry if plain and isinstance(entry["t_ns"], int) else None
+
+
+def _place(data: Mapping[str, Any], kind: str) -> str:
+    try:
+        return _bad(data, kind) or kind
+    except Exception:
+        # It changes while it is looked at, or contains itself: no place to name.
+        return kind
 
 
 def _bad(value: Any, place: str) -> str:

@@ -179,7 +179,13 @@ class Recorder:
     def abort(self) -> None:
         """Forget what is queued and end the thread."""
         with self._work:
+            forgotten = set(map(id, self._queued))
             self._queued.clear()
+            # What is under way still ends as usual.
+            kept = [job for job in self._unsafe if id(job) not in forgotten]
+            self._unsafe = deque(kept)
+            self._bytes = sum(job.pixels.nbytes for job in kept)
+            self._done.notify_all()
         self._finish = _nothing
         self._end()
 
@@ -314,6 +320,7 @@ class Recorder:
             self._failure = problem
             self._queued.clear()
             self._unsafe.clear()
+            self._bytes = 0
             self._done.notify_all()
         fault = {"where": "record", "message": problem, "lost_frames": lost}
         # A journal on the same full disk may be unable to take it; verify then finds
