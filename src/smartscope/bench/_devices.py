@@ -61,6 +61,8 @@ class Log:
         `snapImage`, ns.
     pops : list of (popped, image number, received)
         Of sequences, in order of arrival; `received` is the core's wall-clock text.
+    keep : bool
+        False only counts: a soak watches memory, and this would be what grows.
     """
 
     frames: int
@@ -68,6 +70,7 @@ class Log:
     pops: list[tuple[int, str, str]] = field(default_factory=list)
     marks: Marks = field(default_factory=Marks)
     wall: WallClock = field(default_factory=WallClock)
+    keep: bool = True
     _count: int = 0
 
     def counted(self) -> None:

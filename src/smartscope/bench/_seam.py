@@ -35,14 +35,15 @@ class _Seam(pymmcore.CMMCore):
         image = pymmcore.CMMCore.popNextImageMD(self, *args)
         log = self.seam_log
         if log is not None:
-            tags = args[-1]
-            log.pops.append(
-                (
-                    time.perf_counter_ns(),
-                    tags.GetSingleTag("ImageNumber").GetValue(),
-                    tags.GetSingleTag("TimeReceivedByCore").GetValue(),
+            if log.keep:
+                tags = args[-1]
+                log.pops.append(
+                    (
+                        time.perf_counter_ns(),
+                        tags.GetSingleTag("ImageNumber").GetValue(),
+                        tags.GetSingleTag("TimeReceivedByCore").GetValue(),
+                    )
                 )
-            )
             log.counted()
         return image
 

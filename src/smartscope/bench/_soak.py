@@ -45,6 +45,11 @@ class Sampler:
         self._stop.set()
         self._thread.join()
 
+    def until(self, last: tuple[int, float] | None) -> list[tuple[float, float]]:
+        """Samples up to the last frame: making the tables afterwards takes memory."""
+        end_s = float("inf") if last is None else last[0] / 1e9 - self._began
+        return [(t_s, mib) for t_s, mib in self.samples if t_s <= end_s]
+
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
             now_mib = rss_mib()
@@ -70,7 +75,7 @@ def soak(job: Job) -> dict[str, Any]:
     NOTES.clear()
     NOTES.keep = False
     core = SeamCore(job)
-    core.seam_log = log = Log(job.frames)
+    core.seam_log = log = Log(job.frames, keep=False)
     camera = {
         "channel": CHANNEL,
         "exposure_ms": job.exposure_ms,
@@ -123,7 +128,7 @@ def _account(
             "journalled": counts["frame"],
             "unaccounted": abs(published - counts["frame"])
             + abs(published - seen - passed_over),
-            "rss_growth_mib": growth_mib(sampler.samples),
+            "rss_growth_mib": growth_mib(sampler.until(log.marks.last)),
             "rss_mib": [[round(t, 1), round(m, 1)] for t, m in sampler.samples],
         },
     )
