@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rigs import experiment, rig
 
@@ -42,6 +42,7 @@ def test_a_range_that_does_not_begin_at_zero():
     ),
     part=st.floats(0, 1),
 )
+@example(steps=[(0.49975076672874674, 0.876953125)], part=1.0)
 def test_there_and_back(steps, part):
     points = [(0.0, 0.5)]
     for dv, dp in steps:

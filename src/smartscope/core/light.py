@@ -93,4 +93,5 @@ def mw_to_value(power_mw: float, points: Sequence[tuple[float, float]]) -> float
     if i == len(points):
         return points[-1][0]
     (va, pa), (vb, pb) = points[i - 1], points[i]
-    return va + (vb - va) * (power_mw - pa) / (pb - pa)
+    # Rounding must not lead past a point of the calibration, which may be a limit.
+    return min(va + (vb - va) * ((power_mw - pa) / (pb - pa)), vb)
