@@ -175,12 +175,17 @@ def test_output_and_channel_are_chosen(tmp_path):
         pipeline({"denoise": {"model": use | {"output": 1}}})
 
 
-def test_warm_up_meets_the_size_the_camera_has():
-    pipe = pipeline({"segment": {"model": str(UNET)}})
-    pipe.warm_up((200, 180))
-    # What a model does not take is known before the first frame.
-    with pytest.raises(ModelError, match=r"600 x 600 .* at most 512 x 512"):
-        pipe.warm_up((600, 600))
+def test_a_camera_larger_than_the_network_is_tiled():
+    pipe = pipeline({"segment": {"model": str(UNET), "runtime": "onnxruntime"}})
+    pipe.warm_up((540, 520))
+    # The same nuclei in each corner; none is lost or doubled at a seam.
+    image = tifffile.imread(FILM)[0]
+    alone = see(pipe, np.pad(image, ((0, 340), (0, 320)), mode="reflect"), um=0.634)
+    assert alone.pictures.labels.shape == (540, 520)
+    corner = pipeline({"segment": {"model": str(UNET)}})
+    one = see(corner, image, um=0.634)
+    _, cut = np.unique(alone.pictures.labels[:200, :200], return_inverse=True)
+    assert overlap_f1(cut.reshape(200, 200), one.pictures.labels) > 0.9
 
 
 WRONG = {
@@ -197,8 +202,8 @@ WRONG = {
         "'threshold' belongs to 'model'; the classical is 'level'",
     ),
     "threshold range": (
-        {"segment": {"model": "net", "threshold": 2}},
-        "vision.0.segment.threshold: .*less than 1",
+        {"segment": {"model": "map", "threshold": 2}},
+        "vision.0.segment.*'threshold' is a probability, between 0 and 1 .found 2",
     ),
     "sigma": (
         {"denoise": {"model": "net", "sigma_um": 1}},
@@ -210,7 +215,7 @@ WRONG = {
     ),
     "nothing there": (
         {"spots": {"model": "none.zip"}},
-        "vision.0.spots.model: .*none.zip: there is no such model; check the path",
+        "vision.0.spots.model: there is no model 'none.zip'; give a path",
     ),
     "weights": (
         {"denoise": {"model": "net"}},
@@ -218,7 +223,8 @@ WRONG = {
     ),
     "other stage": (
         {"segment": {"model": "spots"}},
-        "vision.0.segment.model: .*gives 'spots', .* needs 'mask'; use it in 'spots'",
+        "vision.0.segment.model: .*gives 'spots', this stage needs 'mask' or .*; "
+        "use it in 'spots', 'detect' or 'localise'",
     ),
 }
 
@@ -231,6 +237,7 @@ def test_one_sentence_each(name, tmp_path):
     folder(tmp_path / "net", broken)
     heat = {"smartscope": {"decoder": "spots"}}
     folder(tmp_path / "spots", package_05(SIZES, "bcyx", config=heat))
+    folder(tmp_path / "map", package_05(SIZES, "bcyx"))
     with pytest.raises(ConfigError, match=expected) as caught:
         pipeline(stage, base_dir=tmp_path)
     assert caught.value.exit_code == 2

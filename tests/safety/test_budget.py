@@ -71,4 +71,6 @@ def test_an_interlock_that_is_none():
     for call in (Interlocks().reason, Interlocks().clear):
         with pytest.raises(ValueError, match="no interlock 'dosis'; there are stale"):
             call("dosis")
-    assert set(INTERLOCKS) == {"stale_frames", "disk", "dose_budget", "hardware"}
+    assert set(INTERLOCKS) == {
+        *("stale_frames", "disk", "dose_budget", "hardware", "unfamiliar")
+    }

@@ -195,7 +195,7 @@ def test_every_shipped_stage_says_what_it_does():
     for name in found:
         cls = load_stage_class(name, Path())
         assert issubclass(cls, Stage)
-        text = cls.Config.__doc__
+        text = "".join(base.__doc__ or "" for base in cls.Config.__mro__)
         for key in cls.Config.model_fields:
             assert key in text or key == "on"
 

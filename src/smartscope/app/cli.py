@@ -15,6 +15,7 @@ import typer
 
 from smartscope.app._guard import EXIT_CODES, guarded
 from smartscope.app._logging import start_logging
+from smartscope.app._models_cli import models_app
 
 __all__ = ["app", "main"]
 
@@ -55,6 +56,7 @@ policies_app = typer.Typer(
     no_args_is_help=True, help="List the shipped policies, or show one."
 )
 app.add_typer(policies_app, name="policies")
+app.add_typer(models_app, name="models")
 
 
 def _version(value: bool) -> None:

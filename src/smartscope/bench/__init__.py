@@ -14,14 +14,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smartscope.bench._catalogue import WORKS, Task
     from smartscope.bench._harness import Bench, bench, check_scratch
+    from smartscope.bench._models import ModelBench, Subject, bench_models
+    from smartscope.bench._models_tables import models_to_markdown, models_to_text
     from smartscope.bench._tables import to_json, to_markdown, to_text
 
 __all__ = [
     "WORKS",
     "Bench",
+    "ModelBench",
+    "Subject",
     "Task",
     "bench",
+    "bench_models",
     "check_scratch",
+    "models_to_markdown",
+    "models_to_text",
     "to_json",
     "to_markdown",
     "to_text",
@@ -31,8 +38,13 @@ _HOMES = {
     "WORKS": "_catalogue",
     "Task": "_catalogue",
     "Bench": "_harness",
+    "ModelBench": "_models",
+    "Subject": "_models",
     "bench": "_harness",
+    "bench_models": "_models",
     "check_scratch": "_harness",
+    "models_to_markdown": "_models_tables",
+    "models_to_text": "_models_tables",
     "to_json": "_tables",
     "to_markdown": "_tables",
     "to_text": "_tables",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 SOAK_GROWTH_MIB = 16.0
+_DECODER_MS = {"stardist": 6.5, "watershed": 13.0, "flows": 100.0, "spots": 3.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,10 @@ BARS: tuple[Bar, ...] = (
         )
     ),
     Bar("soak, written", "every frame written", _unrecorded, 0.0),
+    *(
+        Bar(f"decoders, {name}", f"median <= {ms:g} ms", _latency("median"), ms, "ms")
+        for name, ms in _DECODER_MS.items()
+    ),
 )
 
 

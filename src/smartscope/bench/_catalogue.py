@@ -190,6 +190,23 @@ def soak(*, full: bool) -> tuple[Task, ...]:
     )
 
 
+_DECODED = {
+    "stardist": "StarDist at grid 2, with drawing",
+    "watershed": "watershed of a mask",
+    "flows": "Cellpose's flows, with their check",
+    "spots": "spots of a heat map",
+}
+DECODERS = tuple(
+    Task(
+        name=f"decoders, {decoder}",
+        title=f"Decoder: {words}, 512 x 512, 150 objects, one thread",
+        latency="maps of the model to objects",
+        job=Job(kind="decoders", peer="", frames=50, situation=decoder),
+        entrants=(Entrant(peer="smartscope"),),
+    )
+    for decoder, words in _DECODED.items()
+)
+
 WORKS: dict[str, tuple[Task, ...]] = {
     "react": (A, B, C1, C2),
     "burst": (BURST,),
@@ -198,5 +215,6 @@ WORKS: dict[str, tuple[Task, ...]] = {
     "startup": (STARTUP,),
     "light": LIGHT,
     "soak": soak(full=False),
+    "decoders": DECODERS,
     "all": (A, B, C1, C1_WRITTEN, C2, C4, BURST, STARTUP, *LIGHT),
 }

@@ -16,6 +16,7 @@ HOMES = {
     "startup": ("_startup", "startup"),
     "light": ("_light", "light"),
     "soak": ("_soak", "soak"),
+    "decoders": ("_decoders", "decoders"),
 }
 
 
@@ -38,7 +39,8 @@ class Job:
     recorded : bool
         Pixels are written.
     situation : str
-        What goes on when the light is to go off: ``snap``, ``move`` or ``queue``.
+        What goes on when the light is to go off: ``snap``, ``move`` or ``queue``;
+        which decoder is measured.
     bursts : int
         Bursts asked for, one after the other.
     hold_s : float

@@ -28,6 +28,7 @@ _MORE = (
     ("journalled", "journalled", 0),
     ("unaccounted", "unaccounted", 0),
     ("rss_growth_mib", "growth MiB", 1),
+    ("objects", "objects", 0),
 )
 
 

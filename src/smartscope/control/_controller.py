@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         View,
     )
     from smartscope.rig import ExternalChange
-    from smartscope.vision import Pipeline
+    from smartscope.vision import Alarm, Pipeline
 
 
 class Records(Protocol):
@@ -66,6 +66,7 @@ class RunState:
         self.failure: BaseException | None = None
         self.interlocks: Callable[[], tuple[str, ...]] = tuple
         self.external: Callable[[], tuple[ExternalChange, ...]] = tuple
+        self.unfamiliar: Callable[[tuple[Alarm, ...]], None] = lambda alarms: None
         self.on_failure: Callable[[], None] = lambda: None
 
     def fail(self, error: BaseException) -> None:
@@ -156,6 +157,10 @@ class Controller:
         if seen is None:
             return
         t_seen = self._clock.now_ns()
+        for report in self._pipeline.reports():
+            self._fault("vision", report)
+        # Before the observation is told, so that it says which interlocks hold.
+        self._state.unfamiliar(self._pipeline.alarms)
         seen = self._host.number(
             seen,
             state=self._with_external(seen.state),

@@ -59,6 +59,9 @@ class Observation:
         Of the whole frame: ``background``, ``signal_to_noise``, ``count``...
     outcomes : tuple of Outcome
         Final outcomes that arrived since the last observation, of all policies.
+    notes : tuple of str
+        What went wrong in seeing this frame, or is doubtful about it: a model that
+        failed, an image unlike those it was made for. Empty as a rule.
     interlocks : tuple of str
         Names of the interlocks that hold now.
     skipped : int
@@ -84,6 +87,7 @@ class Observation:
     tracks: tuple[Track, ...] = ()
     events: tuple[Event, ...] = ()
     measurements: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     interlocks: tuple[str, ...] = ()
     skipped: int = 0

@@ -1,26 +1,160 @@
 """Inference: model packages, and the runtimes that run them.
 
-`load_model` reads a bioimage.io package (folder or zip) or a bare ``.onnx`` file, and
-`Model.run` takes one image through it: pre-processing, padding to a size the network
-accepts, the network, cropping, post-processing. What the numbers mean is said by
-`Model.decoder` and done in vision. Nothing here reaches for the network, and a runtime
-is imported only when a model that needs it is loaded.
+`load_model` reads a bioimage.io package (folder or zip), a bare ``.onnx`` file or a
+ZEISS ``.czann``, and `Model.run` takes one image through it: pre-processing, padding
+or tiling to sizes the network accepts, the network, cropping, post-processing. What
+the numbers mean is said by `Model.decoder` and done in vision. Nothing here reaches
+for the network, and a runtime is imported only when a model that needs it is loaded.
 """
 
-from smartscope.inference._axes import Axis, Layout
-from smartscope.inference._load import load_model
-from smartscope.inference._model import Decoder, Model
-from smartscope.inference._operations import Operation
-from smartscope.inference._runtime import OnnxRuntime, Runtime, default_threads
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smartscope.inference._axes import Axis, Layout
+    from smartscope.inference._card import Card, Decoder
+    from smartscope.inference._choose import choose, deviation
+    from smartscope.inference._czann import read_czann, write_czann
+    from smartscope.inference._domain import (
+        Domain,
+        Familiarity,
+        FrameStatistics,
+        frame_statistics,
+    )
+    from smartscope.inference._library import find_model, list_models, user_folder
+    from smartscope.inference._load import load_model
+    from smartscope.inference._model import Model, Tests
+    from smartscope.inference._opening import Agreement
+    from smartscope.inference._openvino import OpenVinoRuntime
+    from smartscope.inference._operations import Context, Operation
+    from smartscope.inference._ort import OrtRuntime, default_threads
+    from smartscope.inference._protocol import Port, Precision, Runtime, Weights
+    from smartscope.inference._rdf import Description, TensorSpec
+    from smartscope.inference._registry import RUNTIMES, available, open_runtime
+    from smartscope.inference._remote import RemoteRuntime
+    from smartscope.inference._torch import TorchRuntime
+    from smartscope.inference._verdicts import Trial, Verdict, cache_folder
+    from smartscope.inference._weights import register_layout
+    from smartscope.inference._weights_onnx import OnnxFacts, check_onnx
+    from smartscope.inference._write import (
+        Content,
+        export_package,
+        read_content,
+        write_package,
+    )
+    from smartscope.inference._write_make import (
+        describe_onnx,
+        describe_tensor,
+        with_tests,
+    )
+
+_WHERE = {
+    "Agreement": "_opening",
+    "Axis": "_axes",
+    "Card": "_card",
+    "Content": "_write",
+    "Context": "_operations",
+    "Decoder": "_card",
+    "Description": "_rdf",
+    "Domain": "_domain",
+    "Familiarity": "_domain",
+    "FrameStatistics": "_domain",
+    "Layout": "_axes",
+    "Model": "_model",
+    "OnnxFacts": "_weights_onnx",
+    "OpenVinoRuntime": "_openvino",
+    "Operation": "_operations",
+    "OrtRuntime": "_ort",
+    "Port": "_protocol",
+    "Precision": "_protocol",
+    "RUNTIMES": "_registry",
+    "RemoteRuntime": "_remote",
+    "Runtime": "_protocol",
+    "TensorSpec": "_rdf",
+    "Tests": "_model",
+    "TorchRuntime": "_torch",
+    "Trial": "_verdicts",
+    "Verdict": "_verdicts",
+    "Weights": "_protocol",
+    "available": "_registry",
+    "cache_folder": "_verdicts",
+    "check_onnx": "_weights_onnx",
+    "choose": "_choose",
+    "default_threads": "_ort",
+    "describe_onnx": "_write_make",
+    "describe_tensor": "_write_make",
+    "deviation": "_choose",
+    "export_package": "_write",
+    "find_model": "_library",
+    "frame_statistics": "_domain",
+    "list_models": "_library",
+    "load_model": "_load",
+    "open_runtime": "_registry",
+    "read_content": "_write",
+    "read_czann": "_czann",
+    "register_layout": "_weights",
+    "user_folder": "_library",
+    "with_tests": "_write_make",
+    "write_czann": "_czann",
+    "write_package": "_write",
+}
 
 __all__ = [
+    "RUNTIMES",
+    "Agreement",
     "Axis",
+    "Card",
+    "Content",
+    "Context",
     "Decoder",
+    "Description",
+    "Domain",
+    "Familiarity",
+    "FrameStatistics",
     "Layout",
     "Model",
-    "OnnxRuntime",
+    "OnnxFacts",
+    "OpenVinoRuntime",
     "Operation",
+    "OrtRuntime",
+    "Port",
+    "Precision",
+    "RemoteRuntime",
     "Runtime",
+    "TensorSpec",
+    "Tests",
+    "TorchRuntime",
+    "Trial",
+    "Verdict",
+    "Weights",
+    "available",
+    "cache_folder",
+    "check_onnx",
+    "choose",
     "default_threads",
+    "describe_onnx",
+    "describe_tensor",
+    "deviation",
+    "export_package",
+    "find_model",
+    "frame_statistics",
+    "list_models",
     "load_model",
+    "open_runtime",
+    "read_content",
+    "read_czann",
+    "register_layout",
+    "user_folder",
+    "with_tests",
+    "write_czann",
+    "write_package",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: a run without models pays for none of it."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

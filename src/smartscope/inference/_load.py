@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from smartscope.inference._axes import Axis, Layout
+from smartscope.inference._card import Card, Decoder
 from smartscope.inference._document import Node, refusal
-from smartscope.inference._model import Decoder, Model, Output
+from smartscope.inference._intake import Intake
+from smartscope.inference._model import Model, Tests
 from smartscope.inference._operations import operation_of
+from smartscope.inference._outcome import Output
 from smartscope.inference._package import Package, open_package, read_bytes
-from smartscope.inference._rdf import Description, check_order, read_description
-from smartscope.inference._runtime import OnnxRuntime
+from smartscope.inference._protocol import Weights
+from smartscope.inference._rdf import Description, open_description, read_weights
+from smartscope.inference._rdf_tensor import check_order
+from smartscope.inference._weights_onnx import check_onnx
+from smartscope.inference._weights_tests import read_test
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Mapping, Sequence
 
 
 def load_model(
     path: str | Path,
     *,
+    runtime: str | Mapping[str, Any] = "auto",
+    threads: int | None = None,
     axes: str | None = None,
     preprocessing: Sequence[Any] = (),
     postprocessing: Sequence[Any] = (),
     multiple_of: int = 1,
-    threads: int | None = None,
 ) -> Model:
     """Load a model.
+
+    Nothing is run: `Model.prepare` (or the first `Model.run`) opens the runtime.
 
     Parameters
     ----------
     path : str or path
-        A bioimage.io package of format 0.4 or 0.5 with ONNX weights (folder, its
-        description, or zip), or an ``.onnx`` file. Nothing is fetched.
+        A bioimage.io package of format 0.4 or 0.5 (folder, its description, or zip),
+        or an ``.onnx`` file. Nothing is fetched.
+    runtime : str or mapping
+        ``auto`` takes the fastest runtime here that gives the right output; a name
+        takes that one, and refuses if it is not right; ``{remote: host:port, model:
+        NAME}`` a server that speaks KServe's protocol.
+    threads : int or None
+        Threads of the runtime; None is half of the cores.
     axes : str or None
         For an ``.onnx`` file: order of its axes; None is ``bcyx``.
     preprocessing, postprocessing : sequence
@@ -46,8 +57,6 @@ def load_model(
         for short; `postprocessing` goes to every output.
     multiple_of : int
         For an ``.onnx`` file: images are padded to multiples of this many pixels.
-    threads : int or None
-        Threads of the runtime; None is half of the cores.
 
     Returns
     -------
@@ -60,142 +69,132 @@ def load_model(
     """
     path = Path(path)
     if path.suffix.lower() == ".onnx":
-        return _bare(path, axes, preprocessing, postprocessing, multiple_of, threads)
+        answers = _Answers(axes, preprocessing, postprocessing, multiple_of)
+        return _bare(path, answers, runtime, threads)
     if axes is not None or preprocessing or postprocessing or multiple_of != 1:
         raise refusal(
             "a package states its own axes, sizes and operations",
             file=str(path),
             fix="leave them out, or give the .onnx file alone",
         )
+    if path.suffix.lower() == ".czann":
+        raise refusal(
+            "a ZEISS model has to be imported first",
+            file=str(path),
+            fix="smartscope models import FILE, then give its name",
+        )
     package = open_package(path)
-    where = f"{package.name}/{package.description}"
-    text = package.read(Path(package.description).name, "")
-    description = read_description(Node.parse(text, where))
-    return _packaged(package, description, threads)
+    return _packaged(package, open_description(package), runtime, threads)
 
 
-def _packaged(package: Package, description: Description, threads: int | None) -> Model:
-    source = description.weights
-    weights = package.read(source.text(), source.field)
-    sha256 = hashlib.sha256(weights).hexdigest()
-    if description.sha256 not in ("", sha256):
-        raise source.refuse(
-            f"'{source.text()}' is not the file described here (its SHA-256 differs)",
-            "fetch the package again",
-        )
-    runtime = OnnxRuntime(
-        weights, file=f"{package.name}/{source.text()}", threads=threads
-    )
-    outputs = description.outputs
-    ranks = tuple(len(output.layout.axes) for output in outputs)
-    # Where an exporter does not state a shape its rank is 0.
-    known = tuple(map(bool, runtime.output_ranks))
-    if tuple(r * k for r, k in zip(ranks, known, strict=False)) != runtime.output_ranks:
-        raise source.refuse(
-            f"the network has outputs of {runtime.output_ranks} axes, the "
-            f"description of {ranks}",
-            "correct the description",
-        )
-    layout = description.input.layout
-    _check_input(layout, runtime, source)
+def _packaged(
+    package: Package,
+    description: Description,
+    runtime: str | Mapping[str, Any],
+    threads: int | None,
+) -> Model:
+    file = package.name
+    weights = read_weights(package, description)
+    if weights[0].kind == "onnx":
+        _try_to_open(weights[0])
+    specs = (*description.inputs, *description.outputs)
     tests = None
-    if description.input.test and all(output.test for output in outputs):
-        tests = _Tests(package, description)
+    if all(spec.test and package.has(spec.test.text()) for spec in specs):
+        tests = _PackageTests(package, description)
     return Model(
         name=description.name,
-        file=package.name,
-        sha256=sha256,
+        file=file,
+        weights=weights,
+        card=description.card,
+        inputs=tuple(
+            Intake(spec.name, spec.layout, spec.operations, file)
+            for spec in description.inputs
+        ),
+        outputs=tuple(
+            Output(spec.name, spec.layout, spec.operations, file)
+            for spec in description.outputs
+        ),
         runtime=runtime,
-        decoder=_checked(description.decoder, len(outputs), source),
-        layout=layout,
-        preprocessing=description.input.operations,
-        outputs=tuple(Output(o.layout, o.operations) for o in outputs),
+        threads=threads,
         tests=tests,
     )
 
 
-def _check_input(layout: Layout, runtime: OnnxRuntime, source: Node) -> None:
-    """Refuse a description that the network contradicts."""
-    shape = runtime.input_shape
-    fits = len(shape) == len(layout.axes) and all(
-        size is None or axis.name == "b" or axis.fixed == size
-        for size, axis in zip(shape, layout.axes, strict=True)
-    )
-    if not fits:
-        shown = " x ".join(str(size or "any") for size in shape)
-        raise source.refuse(
-            f"the network takes {shown}, the description says otherwise "
-            f"(axes '{layout.order}')",
-            "correct the sizes in the description",
-        )
+def _try_to_open(weights: Weights) -> None:
+    """Refuse an ONNX file that the reference runtime does not take; runs nothing."""
+    from smartscope.inference._ort import OrtRuntime
+
+    OrtRuntime(weights, threads=1).close()
 
 
-def _checked(decoder: Decoder, outputs: int, source: Node) -> Decoder:
-    if decoder.output >= outputs:
-        raise Node(None, source.file, "config.smartscope.decoder.output").refuse(
-            f"there is no output {decoder.output}", f"the model has {outputs}"
-        )
-    return decoder
-
-
-class _Tests:
+class _PackageTests:
     """Test tensors, read when they are asked for."""
 
     def __init__(self, package: Package, description: Description) -> None:
         self._package = package
-        self._input = description.input.test
-        self._outputs = [output.test for output in description.outputs]
+        self._description = description
 
-    def __call__(self) -> tuple[NDArray[Any], list[NDArray[Any]]]:
-        return self._read(self._input), [self._read(node) for node in self._outputs]
+    def __call__(self) -> Tests:
+        package, description = self._package, self._description
+        return Tests(
+            tuple(read_test(package, spec) for spec in description.inputs),
+            tuple(read_test(package, spec) for spec in description.outputs),
+        )
 
-    def _read(self, node: Node) -> NDArray[Any]:
-        content = self._package.read(node.text(), node.field)
-        try:
-            array = np.load(io.BytesIO(content), allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise node.refuse(f"is no NumPy array ({error})") from error
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
-            raise node.refuse("holds no single array of numbers")
-        return array
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What the user says about an ``.onnx`` file."""
+
+    axes: str | None
+    preprocessing: Sequence[Any]
+    postprocessing: Sequence[Any]
+    multiple_of: int
 
 
 def _bare(
     path: Path,
-    axes: str | None,
-    preprocessing: Sequence[Any],
-    postprocessing: Sequence[Any],
-    multiple_of: int,
+    answers: _Answers,
+    runtime: str | Mapping[str, Any],
     threads: int | None,
 ) -> Model:
     file = str(path)
-    order = "bcyx" if axes is None else axes
+    order = "bcyx" if answers.axes is None else answers.axes
     check_order(Node(order, file, "axes"), order)
-    before = Node(list(preprocessing), file, "preprocessing")
-    after = Node(list(postprocessing), file, "postprocessing")
-    first = tuple(operation_of(item) for item in before.items())
-    last = tuple(operation_of(item) for item in after.items())
-    weights = read_bytes(path)
-    runtime = OnnxRuntime(weights, file=file, threads=threads)
-    shape = runtime.input_shape
-    if len(shape) != len(order):
+    content = read_bytes(path)
+    facts = check_onnx(content, file)
+    digest = hashlib.sha256(content).hexdigest()
+    weights = Weights(kind="onnx", content=content, file=file, sha256=digest)
+    _try_to_open(weights)
+    ranks = [len(port.shape) for port in facts.inputs]
+    if ranks != [len(order)]:
         raise refusal(
-            f"the network takes {len(shape)} axes, not '{order}'",
+            f"the network takes {' and '.join(map(str, ranks))} axes, not '{order}'",
             file=file,
             field="axes",
             fix="name them in its order, for example bcyx",
         )
-    layout = _found_layout(order, shape, multiple_of)
+    layout = _found_layout(order, facts.inputs[0].shape, answers.multiple_of)
     plain = Layout(tuple(Axis(letter) for letter in order))
+    before, after = (
+        tuple(
+            operation_of(item, layout.image_order, None)
+            for item in Node(list(written), file, key).items()
+        )
+        for written, key in (
+            (answers.preprocessing, "preprocessing"),
+            (answers.postprocessing, "postprocessing"),
+        )
+    )
     return Model(
         name=path.stem,
         file=file,
-        sha256=hashlib.sha256(weights).hexdigest(),
+        weights=(weights,),
+        card=Card(decoder=Decoder()),
+        inputs=(Intake("input", layout, before, file),),
+        outputs=tuple(Output(port.name, plain, after, file) for port in facts.outputs),
         runtime=runtime,
-        decoder=Decoder(),
-        layout=layout,
-        preprocessing=first,
-        outputs=tuple(Output(plain, last) for _ in runtime.output_ranks),
+        threads=threads,
     )
 
 

@@ -2,60 +2,75 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from smartscope.inference._document import refusal
+from smartscope.inference._intake import write_padded
+from smartscope.inference._opening import agreement, network_inputs, open_for
+from smartscope.inference._operations import Context
+from smartscope.inference._tiles import Blend, Span, Tiling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from smartscope.inference._axes import Layout
-    from smartscope.inference._operations import Operation
-    from smartscope.inference._runtime import Runtime
+    from smartscope.inference._card import Card, Decoder
+    from smartscope.inference._intake import Intake, Scaled
+    from smartscope.inference._opening import Agreement
+    from smartscope.inference._outcome import Output
+    from smartscope.inference._protocol import Runtime, Weights
+    from smartscope.inference._verdicts import Verdict
 
-Kind = Literal["mask", "restored", "spots"]
-KINDS: tuple[str, ...] = get_args(Kind)
+TILE_PX = 2048
+"""Longest side given to a network at once, unless it takes one larger size only."""
 
 
 @dataclass(frozen=True, slots=True)
-class Decoder:
-    """What the numbers that come out mean.
+class Tests:
+    """Test tensors of a package, in the layouts of the network.
 
     Attributes
     ----------
-    kind : str or None
-        ``mask`` foreground probability, cut into objects; ``restored`` an image;
-        ``spots`` a heat map with a peak at each spot. None: the package does not say.
-    output, channel : int
-        Which output, and which channel of it (0-based).
-    threshold : float or None
-        Where probability or heat map is cut; None leaves it to the stage.
+    inputs : tuple of ndarray
+        Before pre-processing.
+    outputs : tuple of ndarray
+        After post-processing.
     """
 
-    kind: Kind | None = None
-    output: int = 0
-    channel: int = 0
-    threshold: float | None = None
+    inputs: tuple[NDArray[Any], ...]
+    outputs: tuple[NDArray[Any], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """Layout and post-processing of one output."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What one size of image needs, worked out once.
 
-    layout: Layout
-    operations: tuple[Operation, ...] = ()
+    Attributes
+    ----------
+    shape : tuple of int
+        Image size ``([z,] y, x)`` of the first input.
+    tiling : Tiling
+        Over rows and columns.
+    arrays : tuple of ndarray
+        The runtime's input arrays, as images ``(c, [z,] y, x)``.
+    blends : tuple of Blend
+        One for each output; empty with a single tile.
+    """
+
+    shape: tuple[int, ...]
+    tiling: Tiling
+    arrays: tuple[NDArray[Any], ...]
+    blends: tuple[Blend, ...]
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Model:
     """A loaded model; `load_model` makes it.
 
-    Not thread-safe: it keeps its input tensor from one image to the next.
+    Not thread-safe: it keeps its arrays from one image to the next.
 
     Attributes
     ----------
@@ -63,77 +78,92 @@ class Model:
         As the package calls it, or the name of the file.
     file : str
         Path as the user named it, for messages.
-    sha256 : str
-        SHA-256 of the weights, hexadecimal.
-    runtime : Runtime
-        What runs it.
-    decoder : Decoder
-        What its outputs mean.
-    layout : Layout
-        Axes and sizes of its input.
-    preprocessing : tuple of Operation
-        Done to an image before padding.
-    outputs : tuple of Output
+    weights : tuple of Weights
+        Its networks; the first is the reference.
+    card : Card
+        What is known of it besides its tensors.
+    inputs, outputs : tuple
         In the network's order.
+    wanted : str or mapping
+        Runtime that was asked for.
+    threads : int or None
+        Threads of the runtime; None is half of the cores.
     tests : callable or None
-        Gives test input and expected outputs, ``(input, outputs)`` in the layouts of
-        the network; None without.
+        Gives the test tensors of the package; None without.
+    runtime : Runtime or None
+        What runs it; None before `prepare`.
+    verdict : Verdict or None
+        Why that runtime, where it was chosen; None before `prepare` or where the
+        user named it.
     """
 
-    name: str
-    file: str
-    sha256: str
-    runtime: Runtime
-    decoder: Decoder
-    layout: Layout
-    preprocessing: tuple[Operation, ...]
-    outputs: tuple[Output, ...]
-    tests: Callable[[], tuple[NDArray[Any], list[NDArray[Any]]]] | None = None
-    _tensor: NDArray[np.float32] = field(
-        default_factory=lambda: np.zeros(0, dtype=np.float32)
-    )
+    def __init__(
+        self,
+        *,
+        name: str,
+        file: str,
+        weights: tuple[Weights, ...],
+        card: Card,
+        inputs: tuple[Intake, ...],
+        outputs: tuple[Output, ...],
+        runtime: str | Mapping[str, Any] = "auto",
+        threads: int | None = None,
+        tests: Callable[[], Tests] | None = None,
+    ) -> None:
+        self.name = name
+        self.file = file
+        self.weights = weights
+        self.card = card
+        self.inputs = inputs
+        self.outputs = outputs
+        self.tests = tests
+        self.runtime: Runtime | None = None
+        self.verdict: Verdict | None = None
+        self.wanted = runtime
+        self.threads = threads
+        self._plan: Plan | None = None
 
     @property
-    def channels(self) -> int:
-        """Channels of the image it wants."""
-        axis = self.layout.axis("c")
-        return 1 if axis is None or axis.least is None else axis.least
+    def decoder(self) -> Decoder:
+        """What its outputs mean."""
+        return self.card.decoder
 
-    def padded(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Size ``(y, x)`` an image of this size is padded to.
+    @property
+    def channels(self) -> int | None:
+        """Channels of the image it wants; None if it takes any number."""
+        return self.inputs[0].channels
+
+    def prepare(self, *shapes: tuple[int, ...]) -> None:
+        """Get ready for images of this size: choose the runtime, compile, warm up.
+
+        Parameters
+        ----------
+        *shapes : tuple of int
+            ``(y, x)``, ``(c, y, x)`` or ``(c, z, y, x)``, one for each input.
 
         Raises
         ------
         ModelError
-            The network takes nothing as large.
+            No runtime here runs it, or it takes no image of this size.
         """
-        sizes = []
-        for name, size in zip("yx", shape, strict=True):
-            axis = self.layout.axis(name)
-            legal = size if axis is None else axis.legal(size)
-            if legal is None:
-                most = [a.fixed for n in "yx" if (a := self.layout.axis(n))]
-                raise refusal(
-                    f"the image is {shape[0]} x {shape[1]} pixels (y, x), the model "
-                    f"takes at most {' x '.join(str(m or 'any') for m in most)}",
-                    file=self.file,
-                    fix="use a smaller ROI or more binning, or a model of another size",
-                )
-            sizes.append(legal)
-        return sizes[0], sizes[1]
+        images = [np.zeros(shape, dtype=np.uint16) for shape in shapes]
+        self._prepare(self._planes(images))
 
-    def run(self, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    def run(self, *images: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         """Take one image through the model.
 
         Parameters
         ----------
-        image : ndarray (y, x) or (c, y, x)
-            Camera counts, or what an earlier step made of them. It is not written to.
+        *images : ndarray (y, x), (c, y, x) or (c, z, y, x)
+            One for each input: camera counts, or what an earlier step made of them.
+            They are not written to.
 
         Returns
         -------
-        tuple of ndarray (c, y, x) float32
-            One for each output, of the size of the image.
+        tuple of ndarray (c, [z,] y, x) float32
+            One for each output, lying on the image; smaller by a whole factor where
+            the network works on a coarser grid, ``(c, 1, 1)`` for a vector. They
+            belong to the model: the next run overwrites them.
 
         Raises
         ------
@@ -141,125 +171,213 @@ class Model:
             Wrong size or number of channels, the runtime failed, or what it gave is
             not finite or of another size.
         """
-        planes = np.asarray(image, dtype=np.float32)
-        planes = planes[np.newaxis] if planes.ndim == 2 else planes
-        if planes.ndim != 3 or planes.shape[0] != self.channels:
-            raise refusal(
-                f"the model wants {self.channels} channels, the image has "
-                f"{planes.shape[0] if planes.ndim == 3 else 'none'}",
-                file=self.file,
-                fix="use a model for this number of channels",
-            )
-        height, width = planes.shape[1:]
-        size = self.padded((height, width))
-        for operation in self.preprocessing:
-            planes = operation(planes)
-        top, left = (size[0] - height) // 2, (size[1] - width) // 2
-        found = self.runtime.run(self._filled(planes, size, top, left))
-        if len(found) < len(self.outputs):
-            raise refusal(
-                f"the network gave {len(found)} outputs, the package describes "
-                f"{len(self.outputs)}",
-                file=self.file,
-            )
-        inner = slice(top, top + height), slice(left, left + width)
+        planes = self._planes(images)
+        plan = self._plan
+        if plan is None or plan.shape != planes[0].shape:
+            plan = self._prepare(planes)
+        scaled = [
+            intake.scaled(plane)
+            for intake, plane in zip(self.inputs, planes, strict=True)
+        ]
+        context = Context(
+            {
+                intake.name: plane
+                for intake, plane in zip(self.inputs, planes, strict=True)
+            }
+        )
+        found = self._single(plan, scaled) if plan.tiling.single else None
+        if found is None:
+            found = self._tiled(plan, scaled)
         return tuple(
-            self._finished(number, tensor, size, inner)
-            for number, tensor in enumerate(found[: len(self.outputs)])
+            output.finish(image, context)
+            for output, image in zip(self.outputs, found, strict=True)
         )
 
-    def warm_up(self, shape: tuple[int, int]) -> None:
-        """Run once on an image of zeros of this size ``(y, x)``.
-
-        Raises `ModelError` as `run` does.
-        """
-        self.run(np.zeros((self.channels, *shape), dtype=np.float32))
-
-    def check(self) -> float:
+    def check(self) -> Agreement:
         """Run the test tensors of the package.
 
         Returns
         -------
-        float
-            Largest absolute deviation from the expected outputs; a sound float32
-            runtime stays below 1e-4 of their range.
+        Agreement
+            How far the outputs are from the expected ones.
 
         Raises
         ------
         ModelError
             The package has no usable test tensors, or the model fails on them.
         """
+        if self.runtime is None:
+            shapes = [a.shape for a in network_inputs(self, self._tests())]
+            self.runtime, self.verdict = open_for(self, shapes)
+        # The runtime is now ready for the size of the test.
+        self._plan = None
+        return agreement(self, self.runtime, self._tests())
+
+    def _tests(self) -> Tests:
         if self.tests is None:
             raise refusal(
                 "there are no test tensors to check the model with",
                 file=self.file,
                 fix="use a package with test_tensor of input and outputs",
             )
-        given, expected = self.tests()
-        try:
-            image = self.layout.as_image(given.astype(np.float32))
-            wanted = [
-                output.layout.as_image(tensor.astype(np.float32))
-                for output, tensor in zip(self.outputs, expected, strict=True)
-            ]
-        except ValueError as error:
-            raise refusal(f"a test tensor has {error}", file=self.file) from error
-        worst = 0.0
-        for want, got in zip(wanted, self.run(image), strict=True):
-            if want.shape != got.shape:
+        return self.tests()
+
+    def facts(self) -> dict[str, Any]:
+        """What the journal keeps: model, hashes, runtime and why it was chosen."""
+        runtime, verdict = self.runtime, self.verdict
+        known: dict[str, Any] = {
+            "name": self.name,
+            "version": self.card.version,
+            "file": self.file,
+            "sha256": {w.file: w.sha256 for w in self.weights},
+            "runtime": None if runtime is None else runtime.name,
+            "precision": None if runtime is None else runtime.precision,
+        }
+        if verdict is not None:
+            known["threads"] = verdict.threads
+            known["tolerance"] = verdict.tolerance
+            known["error"] = verdict.trial.error
+            known["from_cache"] = verdict.from_cache
+            known["reference"] = verdict.reference
+            known["candidates"] = [asdict(trial) for trial in verdict.trials]
+            known["reports"] = verdict.reports()
+        return known
+
+    def close(self) -> None:
+        """Give back what the runtime holds."""
+        if self.runtime is not None:
+            self.runtime.close()
+        self.runtime = self._plan = None
+
+    def _planes(self, images: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        if len(images) != len(self.inputs):
+            wanted = ", ".join(intake.name for intake in self.inputs)
+            raise refusal(
+                f"the model has {len(self.inputs)} inputs ({wanted}), "
+                f"{len(images)} given",
+                file=self.file,
+                fix="use a model with one input image",
+            )
+        return [
+            intake.planes(image)
+            for intake, image in zip(self.inputs, images, strict=True)
+        ]
+
+    def _prepare(self, planes: Sequence[NDArray[Any]]) -> Plan:
+        tiling = self._tiling(planes)
+        shapes = [
+            self._tensor_shape(intake, plane, tiling if number == 0 else None)
+            for number, (intake, plane) in enumerate(
+                zip(self.inputs, planes, strict=True)
+            )
+        ]
+        # Until it is ready for the new size, the old plan's arrays are not its own.
+        self._plan = None
+        if self.runtime is None:
+            self.runtime, self.verdict = open_for(self, shapes)
+        arrays = self.runtime.prepare(shapes)
+        views = tuple(
+            intake.layout.as_image(array)
+            for intake, array in zip(self.inputs, arrays, strict=True)
+        )
+        blends: tuple[Blend, ...] = ()
+        if not tiling.single:
+            blends = tuple(Blend(tiling, output.scale) for output in self.outputs)
+        self._plan = Plan(planes[0].shape, tiling, views, blends)
+        return self._plan
+
+    def _tiling(self, planes: Sequence[NDArray[Any]]) -> Tiling:
+        halo = max((output.halo for output in self.outputs), default=0)
+        grid = max((max(1, round(1 / min(o.scale))) for o in self.outputs), default=1)
+        height, width = planes[0].shape[-2:]
+        spans = [
+            Span.over(size, self._tile(axis, size, halo, grid), halo=halo, grid=grid)
+            for axis, size in (("y", height), ("x", width))
+        ]
+        tiling = Tiling(*spans)
+        if not tiling.single and not all(o.spatial for o in self.outputs):
+            raise self._too_large(height, width)
+        return tiling
+
+    def _tile(self, axis: str, size: int, halo: int, grid: int) -> int:
+        """Pixels given to the network along an axis."""
+        intake, found = self.inputs[0], self.inputs[0].layout.axis(axis)
+        # A network without padding loses its border: the image lies inside of it.
+        lost = any(out.offset < 0 for o in self.outputs if (out := o.layout.axis(axis)))
+        legal = intake.legal(axis, size + 2 * (halo + grid) * lost)
+        fixed = None if found is None else found.fixed
+        if legal is None:
+            return fixed or size
+        if legal > TILE_PX and fixed is None and len(self.inputs) == 1:
+            return intake.legal(axis, TILE_PX) or TILE_PX
+        return legal
+
+    def _too_large(self, height: int, width: int) -> Exception:
+        return refusal(
+            f"the image is {height} x {width} pixels (y, x), more than the model "
+            "takes, and what it gives cannot be put together from tiles",
+            file=self.file,
+            fix="use a smaller ROI or more binning, or a model of another size",
+        )
+
+    def _tensor_shape(
+        self, intake: Intake, plane: NDArray[Any], tiling: Tiling | None
+    ) -> tuple[int, ...]:
+        sizes = dict(zip(intake.layout.image_order, plane.shape, strict=True))
+        if tiling is not None:
+            sizes["y"], sizes["x"] = tiling.rows.tile, tiling.columns.tile
+        for axis in [a for a in "zyx" if a in sizes and (a == "z" or tiling is None)]:
+            legal = intake.legal(axis, sizes[axis])
+            if legal is None:
                 raise refusal(
-                    f"the test output is {want.shape}, the model gives {got.shape}",
+                    f"input '{intake.name}' has {sizes[axis]} pixels along {axis}, "
+                    "more than the model takes",
                     file=self.file,
-                    fix="fetch the package again",
+                    fix="give it fewer planes or a smaller image",
                 )
-            worst = max(worst, float(np.abs(want - got).max()))
-        return worst
+            sizes[axis] = legal
+        return intake.layout.shape(sizes)
 
-    def _filled(
-        self, planes: NDArray[np.float32], size: tuple[int, int], top: int, left: int
-    ) -> NDArray[np.float32]:
-        """The input tensor with the image in its middle, mirrored around it."""
-        count, height, width = planes.shape
-        shape = self.layout.shape(count, *size)
-        if self._tensor.shape != shape:
-            self._tensor = np.zeros(shape, dtype=np.float32)
-        if size != (height, width):
-            rows = top, size[0] - height - top
-            columns = left, size[1] - width - left
-            planes = np.pad(planes, ((0, 0), rows, columns), mode="reflect")
-        self.layout.as_image(self._tensor)[...] = planes
-        return self._tensor
+    def _network(
+        self, plan: Plan, scaled: Sequence[Scaled], row: int, column: int
+    ) -> list[NDArray[Any]]:
+        """Fill the arrays for one tile and run the network."""
+        runtime = self.runtime
+        if runtime is None:
+            raise refusal("the model was closed", file=self.file)
+        y, x = plan.tiling.corner(row, column)
+        for number, (image, array) in enumerate(zip(scaled, plan.arrays, strict=True)):
+            corner = {
+                name: -((array.shape[at] - image.planes.shape[at]) // 2)
+                for at, name in zip(range(-1, -array.ndim, -1), "xyz", strict=False)
+            }
+            write_padded(image, corner if number else {**corner, "y": y, "x": x}, array)
+        found = runtime.run()
+        if len(found) < len(self.outputs):
+            raise refusal(
+                f"the network gave {len(found)} outputs, the package describes "
+                f"{len(self.outputs)}",
+                file=self.file,
+                fix="fetch the package again",
+            )
+        given = dict(zip("yx", plan.arrays[0].shape[-2:], strict=True))
+        return [
+            output.image(tensor, given)
+            for output, tensor in zip(self.outputs, found, strict=False)
+        ]
 
-    def _finished(
-        self,
-        number: int,
-        tensor: NDArray[Any],
-        size: tuple[int, int],
-        inner: tuple[slice, slice],
-    ) -> NDArray[np.float32]:
-        """One output as an image of the size that was given."""
-        output = self.outputs[number]
-        try:
-            image = output.layout.as_image(tensor.astype(np.float32, copy=False))
-        except ValueError as error:
-            raise refusal(
-                f"output {number} of the network has {error}",
-                file=self.file,
-                fix="correct the axes",
-            ) from error
-        if image.shape[1:] != size:
-            raise refusal(
-                f"output {number} is {image.shape[1:]} pixels, its input {size}",
-                file=self.file,
-                fix="use a model whose output has the size of its input",
+    def _single(self, plan: Plan, scaled: Sequence[Scaled]) -> list[NDArray[Any]]:
+        corner = plan.tiling.corner(0, 0)
+        return [
+            output.cropped(image, corner, plan.shape)
+            for output, image in zip(
+                self.outputs, self._network(plan, scaled, 0, 0), strict=True
             )
-        image = image[:, *inner]
-        for operation in output.operations:
-            image = operation(image)
-        if not np.isfinite(image).all():
-            raise refusal(
-                f"output {number} holds values that are not finite",
-                file=self.file,
-                fix="check the weights and the range of the image",
-            )
-        return np.ascontiguousarray(image)
+        ]
+
+    def _tiled(self, plan: Plan, scaled: Sequence[Scaled]) -> list[NDArray[Any]]:
+        for row, column in plan.tiling:
+            images = self._network(plan, scaled, row, column)
+            for blend, image in zip(plan.blends, images, strict=True):
+                blend.add(row, column, image)
+        return [blend.image() for blend in plan.blends]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -13,8 +15,14 @@ from smartscope.inference._document import refusal
 if TYPE_CHECKING:
     from smartscope.core import ModelError
 
+_DISTRUST = "do not use this package; get it from its author"
 DESCRIPTIONS = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
 _MAX_BYTES = 2**30
+_MOST_FILES = 10_000
+_MOST_SQUEEZED = 200
+_SMALL_BYTES = 2**26
+_LONGEST = 240
+"""Windows takes no longer path without asking."""
 
 
 class Package(Protocol):
@@ -30,6 +38,10 @@ class Package(Protocol):
 
     name: str
     description: str
+
+    def has(self, source: str) -> bool:
+        """Whether the package brings a file of this name along."""
+        ...
 
     def read(self, source: str, field: str) -> bytes:
         """Content of a file.
@@ -78,13 +90,26 @@ class _Folder:
             raise _no_description(self.name)
         self.description = found[0]
 
+    def has(self, source: str) -> bool:
+        """Whether the package brings a file of this name along."""
+        return not _elsewhere(source) and (self._folder / source).is_file()
+
     def read(self, source: str, field: str) -> bytes:
         where = _inside(source, f"{self.name}/{self.description}", field)
         path = self._folder / where
-        # A link may lead out where the name does not.
-        if not path.resolve().is_relative_to(self._folder.resolve()):
+        try:
+            # A link may lead out where the name does not.
+            inside = path.resolve().is_relative_to(self._folder.resolve())
+            found = path.is_file()
+        except (OSError, RuntimeError):
+            inside = found = False
+            if not path.is_symlink():
+                raise _missing(
+                    source, f"{self.name}/{self.description}", field
+                ) from None
+        if not inside:
             raise _escape(source, f"{self.name}/{self.description}", field)
-        if not path.is_file():
+        if not found:
             raise _missing(source, f"{self.name}/{self.description}", field)
         return read_bytes(path)
 
@@ -93,20 +118,7 @@ class _Zip:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
-        if not path.exists():
-            raise refusal(
-                "there is no such model", file=self.name, fix="check the path"
-            )
-        try:
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-        except (OSError, zipfile.BadZipFile) as error:
-            raise refusal(
-                f"neither a package nor an .onnx file ({error})",
-                file=self.name,
-                fix="give a bioimage.io package (folder or zip) or an .onnx file",
-            ) from error
-        self._names = {_checked(entry, self.name) for entry in entries}
+        self._names = names_in_zip(path)
         found = sorted(
             (len(PurePosixPath(name).parts), DESCRIPTIONS.index(last), name)
             for name in self._names
@@ -117,23 +129,81 @@ class _Zip:
             raise _no_description(self.name)
         self.description = found[0][2]
 
+    def has(self, source: str) -> bool:
+        """Whether the package brings a file of this name along."""
+        name = str(PurePosixPath(self.description).parent / source)
+        return not _elsewhere(source) and name in self._names
+
     def read(self, source: str, field: str) -> bytes:
+        """Content of a file; raises `ModelError`."""
         where = f"{self.name}/{self.description}"
         name = str(
             PurePosixPath(self.description).parent / _inside(source, where, field)
         )
         if name not in self._names:
             raise _missing(source, where, field)
-        try:
-            with zipfile.ZipFile(self._path) as archive:
-                return archive.read(name)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-            raise refusal(
-                f"'{source}' cannot be unpacked ({error})",
-                file=where,
-                field=field,
-                fix="fetch the package again",
-            ) from error
+        return read_from_zip(self._path, name, where, field)
+
+
+def names_in_zip(path: Path) -> set[str]:
+    """Names of the files in a zip.
+
+    Raises
+    ------
+    ModelError
+        It is none, or holds what leads out of it, comes twice, or is absurdly large.
+    """
+    if not path.exists():
+        raise refusal("there is no such model", file=str(path), fix="check the path")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    # A damaged directory of a zip raises ValueError or struct.error in places.
+    except (
+        *(OSError, zipfile.BadZipFile, ValueError, RuntimeError),
+        struct.error,
+    ) as error:
+        raise refusal(
+            f"neither a package nor an .onnx file ({error})",
+            file=str(path),
+            fix="give a bioimage.io package (folder or zip) or an .onnx file",
+        ) from error
+    return _checked_names(entries, str(path))
+
+
+def read_from_zip(path: Path, name: str, where: str, field: str) -> bytes:
+    """Content of a file that is in a zip; raises `ModelError`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name)
+    except (
+        *(OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError),
+        *(EOFError, ValueError),
+    ) as error:
+        raise refusal(
+            f"'{name}' cannot be unpacked ({error})",
+            file=where,
+            field=field,
+            fix="fetch the package again",
+        ) from error
+
+
+def _checked_names(entries: list[zipfile.ZipInfo], file: str) -> set[str]:
+    """Names of all entries; refuses a zip that is not what it seems."""
+    if len(entries) > _MOST_FILES:
+        raise refusal(f"the zip holds {len(entries)} files", file=file, fix=_DISTRUST)
+    if sum(entry.file_size for entry in entries) > _MAX_BYTES:
+        raise refusal("the zip unpacks to more than 1 GiB", file=file, fix=_DISTRUST)
+    names: set[str] = set()
+    # Windows and macOS do not tell case apart.
+    seen: set[str] = set()
+    for entry in entries:
+        name = _checked(entry, file)
+        if name.casefold() in seen:
+            raise refusal(f"the zip holds '{name}' twice", file=file, fix=_DISTRUST)
+        seen.add(name.casefold())
+        names.add(name)
+    return names
 
 
 def _checked(entry: zipfile.ZipInfo, file: str) -> str:
@@ -144,10 +214,14 @@ def _checked(entry: zipfile.ZipInfo, file: str) -> str:
         raise refusal(
             f"the zip holds '{entry.orig_filename}', which leads outside of it",
             file=file,
-            fix="do not use this package; get it from its author",
+            fix=_DISTRUST,
         )
-    if entry.file_size > _MAX_BYTES:
-        raise refusal(f"'{name}' is larger than 1 GiB", file=file)
+    if entry.file_size > max(_SMALL_BYTES, _MOST_SQUEEZED * entry.compress_size):
+        raise refusal(
+            f"'{name}' unpacks to {entry.file_size} bytes out of {entry.compress_size}",
+            file=file,
+            fix=_DISTRUST,
+        )
     return name
 
 
@@ -157,6 +231,12 @@ def _leads_out(name: str) -> bool:
     return name.startswith(("/", "\\")) or ".." in parts or ":" in name
 
 
+def _elsewhere(source: str) -> bool:
+    """No name of a file inside: a web address, a way out, or no name at all."""
+    sound = source.isprintable() and len(source) <= _LONGEST
+    return not sound or "://" in source or _leads_out(source)
+
+
 def _inside(source: str, file: str, field: str) -> PurePosixPath:
     if "://" in source:
         raise refusal(
@@ -164,6 +244,13 @@ def _inside(source: str, file: str, field: str) -> PurePosixPath:
             file=file,
             field=field,
             fix="use a package that brings its files along",
+        )
+    if not source.isprintable() or len(source) > _LONGEST:
+        raise refusal(
+            f"'{source[:20]!a}' is no name of a file",
+            file=file,
+            field=field,
+            fix=_DISTRUST,
         )
     if _leads_out(source):
         raise _escape(source, file, field)
@@ -175,7 +262,7 @@ def _escape(source: str, file: str, field: str) -> ModelError:
         f"'{source}' leads outside of the package",
         file=file,
         field=field,
-        fix="do not use this package; get it from its author",
+        fix=_DISTRUST,
     )
 
 

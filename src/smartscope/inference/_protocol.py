@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
 Precision = Literal["fp32", "bf16", "fp16", "int8", "fp8"]
@@ -78,16 +79,16 @@ class Runtime(Protocol):
     """
 
     @property
-    def name(self) -> str: ...  # noqa: D102 - described above
+    def name(self) -> str: ...
 
     @property
-    def precision(self) -> Precision: ...  # noqa: D102 - described above
+    def precision(self) -> Precision: ...
 
     @property
-    def inputs(self) -> tuple[Port, ...]: ...  # noqa: D102 - described above
+    def inputs(self) -> tuple[Port, ...]: ...
 
     @property
-    def outputs(self) -> tuple[Port, ...]: ...  # noqa: D102 - described above
+    def outputs(self) -> tuple[Port, ...]: ...
 
     def prepare(self, shapes: Sequence[tuple[int, ...]]) -> tuple[NDArray[Any], ...]:
         """Get ready for tensors of these shapes, one for each input.

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
-from smartscope.inference._axes import KNOWN, Axis, Layout
+from smartscope.inference._card import Card, Decoder, read_card
 from smartscope.inference._document import Node
-from smartscope.inference._model import KINDS, Decoder
-from smartscope.inference._operations import Operation, operation_of
+from smartscope.inference._rdf_new import new_tensors
+from smartscope.inference._rdf_old import old_tensors
+from smartscope.inference._rdf_tensor import Follow, TensorSpec, check_order
+from smartscope.inference._weights import Entry, read_entries
+from smartscope.inference._weights_onnx import check_onnx
 
-_TYPES = {"batch": "b", "channel": "c"}
+if TYPE_CHECKING:
+    from smartscope.inference._axes import Axis
+    from smartscope.inference._package import Package
+    from smartscope.inference._protocol import Port, Weights
 
+__all__ = [
+    "Description",
+    "Follow",
+    "TensorSpec",
+    "check_order",
+    "open_description",
+    "read_description",
+    "read_weights",
+]
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One input or output: layout, operations, and where its test tensor is.
-
-    Attributes
-    ----------
-    test : Node
-        Name of the file inside the package; empty if there is none.
-    """
-
-    layout: Layout
-    operations: tuple[Operation, ...]
-    test: Node
+_MOST_TENSORS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,62 +39,171 @@ class Description:
 
     Attributes
     ----------
-    weights : Node
-        Name of the ONNX file inside the package.
-    sha256 : str
-        Of that file, as stated; "" where it is not.
+    name : str
+    inputs, outputs : tuple of TensorSpec
+        In the network's order.
+    weights : tuple of Entry
+        Networks that can be run, the ONNX file first.
+    card : Card
+        With the decoder, also where only an operation of the package names it.
+    format_version : str
+        Of the description, such as ``0.5.4``.
     """
 
     name: str
-    input: TensorSpec
+    inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    weights: Node
-    sha256: str
-    decoder: Decoder
+    weights: tuple[Entry, ...]
+    card: Card
+    format_version: str = ""
+
+    @property
+    def input(self) -> TensorSpec:
+        """The first input: the image."""
+        return self.inputs[0]
+
+    @property
+    def decoder(self) -> Decoder:
+        """What the outputs mean."""
+        return self.card.decoder
 
 
-def read_description(node: Node) -> Description:
+def open_description(package: Package) -> Description:
+    """Read the description of a package and its documentation.
+
+    Raises
+    ------
+    ModelError
+        See `read_description`.
+    """
+    where = f"{package.name}/{package.description}"
+    text = package.read(PurePosixPath(package.description).name, "")
+    return read_description(Node.parse(text, where), package)
+
+
+def read_description(node: Node, package: Package | None = None) -> Description:
     """Read a description.
+
+    Parameters
+    ----------
+    package : Package or None
+        Where its documentation is read from.
 
     Raises
     ------
     ModelError
         It is of another kind or format, or needs what is not supported.
     """
-    old = _is_old(node)
-    tensors = _tensor_old if old else _tensor_new
-    inputs = [
-        tensors(part, "preprocessing", node.get("test_inputs"), number)
-        for number, part in enumerate(node.get("inputs").items())
-    ]
-    outputs = [
-        tensors(part, "postprocessing", node.get("test_outputs"), number)
-        for number, part in enumerate(node.get("outputs").items())
-    ]
-    if len(inputs) != 1:
-        raise node.get("inputs").refuse(
-            f"the model has {len(inputs)} inputs", "use a model with one input image"
-        )
-    if not outputs:
-        raise node.get("outputs").refuse("the model has no output")
-    weights, sha256 = _weights(node.get("weights"))
+    version, old = _version(node)
+    for key in ("inputs", "outputs"):
+        count = len(list(node.get(key).items()))
+        if not count:
+            raise node.get(key).refuse(f"the model has no {key[:-1]}")
+        if count > _MOST_TENSORS:
+            raise node.get(key).refuse(f"{count} {key} are absurd")
+    inputs, outputs = (old_tensors if old else new_tensors)(node)
+    for found, key in ((inputs, "inputs"), (outputs, "outputs")):
+        names = [spec.name for spec in found]
+        if len(set(names)) != len(names):
+            raise node.get(key).refuse("two tensors have the same name")
     name = node.get("name")
+    entries = read_entries(
+        node.get("weights"), node.get("config").get("smartscope").get("weights")
+    )
+    card = read_card(node, _documentation(node.get("documentation"), package))
+    decoder = _found_decoder(node, card.decoder, outputs)
+    check_decoder(node, decoder, outputs)
     return Description(
         name=name.text() if name else "model",
-        input=inputs[0],
+        inputs=tuple(inputs),
         outputs=tuple(outputs),
-        weights=weights,
-        sha256=sha256,
-        decoder=_decoder(node.get("config").get("smartscope").get("decoder")),
+        weights=_present(entries, package),
+        card=replace(
+            card, decoder=decoder, pixel_um=card.pixel_um or inputs[0].pixel_um
+        ),
+        format_version=version,
     )
 
 
-def _is_old(node: Node) -> bool:
+def _present(entries: tuple[Entry, ...], package: Package | None) -> tuple[Entry, ...]:
+    """Networks whose files came along; a part of a package often is enough."""
+    if package is None:
+        return entries
+    found = tuple(e for e in entries if e.runnable and package.has(e.source.text()))
+    # If nothing is there, reading the first says so.
+    return found or tuple(entry for entry in entries if entry.runnable)[:1]
+
+
+def read_weights(package: Package, description: Description) -> tuple[Weights, ...]:
+    """Read every network of a package that can be run.
+
+    Raises
+    ------
+    ModelError
+        One is missing or damaged, or an ONNX file contradicts the description.
+    """
+    found = []
+    for entry in description.weights:
+        if not entry.runnable and len(description.weights) > 1:
+            continue
+        weights = entry.read(package)
+        if weights.kind == "onnx":
+            facts = check_onnx(weights.content, weights.file)
+            _agrees(description.inputs, facts.inputs, entry.source, "input")
+            _agrees(description.outputs, facts.outputs, entry.source, "output")
+        found.append(weights)
+    return tuple(found)
+
+
+def _agrees(
+    specs: tuple[TensorSpec, ...], ports: tuple[Port, ...], source: Node, what: str
+) -> None:
+    """Refuse a description that the network contradicts."""
+    needed = sum(not spec.optional for spec in specs)
+    if not needed <= len(ports) <= max(len(specs), needed):
+        names = ", ".join(port.name for port in ports)
+        raise source.refuse(
+            f"the network has {len(ports)} {what}s ({names}), the description "
+            f"{len(specs)}",
+            "correct the description",
+        )
+    for spec, port in zip(specs, ports, strict=False):
+        if not port.dtype:
+            raise source.refuse(
+                f"the {what} '{port.name}' of the network is no tensor of numbers",
+                "export the network again",
+            )
+        axes = spec.layout.axes
+        # Where an exporter does not state a shape nothing can be compared.
+        if port.shape and not (
+            len(port.shape) == len(axes)
+            and all(map(_size_agrees, axes, port.shape, [what] * len(axes)))
+        ):
+            shown = " x ".join(str(size or "any") for size in port.shape)
+            raise source.refuse(
+                f"the {what} '{port.name}' of the network is {shown}, the description "
+                f"says otherwise (axes '{spec.layout.order}')",
+                "correct the sizes in the description",
+            )
+
+
+def _size_agrees(axis: Axis, size: int | None, what: str) -> bool:
+    if size is None:
+        return True
+    if axis.name == "b":
+        return size == 1
+    if what == "input":
+        return axis.fixed == size
+    return axis.fixed in (None, size)
+
+
+def _version(node: Node) -> tuple[str, bool]:
+    """Version of the format, and whether it is 0.4."""
     kind = node.get("type")
     if kind and kind.value != "model":
         raise kind.refuse(f"this describes a {kind.value}", "give a model package")
     version = node.get("format_version")
-    match = re.fullmatch(r"(\d+)\.(\d+)(\.\d+)*", str(version.value))
+    match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})(\.\d{1,4})*", str(version.value))
     if match is None:
         raise version.wrong("a format version such as 0.5.4")
     at = int(match[1]), int(match[2])
@@ -100,124 +214,65 @@ def _is_old(node: Node) -> bool:
             "smartscope reads (0.4 and 0.5)",
             "update smartscope" if later else "export the model again",
         )
-    return at == (0, 4)
+    return str(version.value), at == (0, 4)
 
 
-def _weights(node: Node) -> tuple[Node, str]:
-    onnx = node.get("onnx")
-    if not onnx:
-        found = ", ".join(node.value) if isinstance(node.value, dict) else "none"
-        raise node.refuse(
-            f"the package has no ONNX weights (it has {found})",
-            "export the model to ONNX and add it to the package",
-        )
-    source = onnx.get("source")
-    source.text()
-    stated = onnx.get("sha256")
-    return source, stated.text().lower() if stated else ""
+def _documentation(node: Node, package: Package | None) -> str:
+    """Text of the documentation; "" where the package does not bring it along."""
+    source = node.get("source") if isinstance(node.value, dict) else node
+    if package is None or not isinstance(source.value, str):
+        return ""
+    # A model can be run without its manual.
+    if "://" in source.value or not package.has(source.value):
+        return ""
+    content = package.read(source.value, source.field)
+    return content.decode("utf-8", errors="replace")
 
 
-def _decoder(node: Node) -> Decoder:
-    if not node:
-        return Decoder()
-    if isinstance(node.value, str):
-        kind, more = node, None
-    else:
-        kind, more = node.get("kind"), node
-    if kind.value not in KINDS:
-        raise kind.wrong(f"one of {', '.join(KINDS)}")
-    if more is None:
-        return Decoder(kind=kind.value)
-    threshold = more.get("threshold")
+def _found_decoder(node: Node, stated: Decoder, outputs: list[TensorSpec]) -> Decoder:
+    """Decoder the card states, an operation asks for, or StarDist's own section."""
+    if stated.kind is not None:
+        return stated
+    for number, spec in enumerate(outputs):
+        if spec.decoder is not None:
+            return replace(spec.decoder, output=number)
+    section = node.get("config").get("stardist")
+    thresholds: Any = None
+    if isinstance(section.value, dict):
+        thresholds = section.get("thresholds")
+    if not thresholds or len(outputs) != 1:
+        return stated
+    axis = outputs[0].layout.axis("y")
+    grid = round(1 / axis.scale) if axis is not None and axis.scale <= 1 else 1
     return Decoder(
-        kind=kind.value,
-        output=more.get("output").index() if more.get("output") else 0,
-        channel=more.get("channel").index() if more.get("channel") else 0,
-        threshold=threshold.number() if threshold else None,
+        kind="stardist",
+        threshold=thresholds.get("prob").number(),
+        options={"grid": grid, "nms": thresholds.get("nms").number()},
     )
 
 
-def _operations(node: Node) -> tuple[Operation, ...]:
-    return tuple(operation_of(item) for item in node.items())
-
-
-def _tensor_old(part: Node, key: str, tests: Node, number: int) -> TensorSpec:
-    letters = part.get("axes").text()
-    check_order(part.get("axes"), letters)
-    axes = [Axis(letter) for letter in letters]
-    shape = part.get("shape")
-    if key == "preprocessing":
-        axes = _sizes_old(shape, letters)
-    elif isinstance(shape.value, list):
-        axes = [
-            Axis(n, s.size())
-            for n, s in zip(letters, _all(shape, letters), strict=True)
-        ]
-    files = list(tests.items())
-    none = Node(None, tests.file, tests.field)
-    test = files[number] if number < len(files) else none
-    return TensorSpec(Layout(tuple(axes)), _operations(part.get(key)), test)
-
-
-def _all(node: Node, letters: str) -> list[Node]:
-    sizes = list(node.items())
-    if len(sizes) != len(letters):
-        raise node.wrong(f"one number for each of the axes '{letters}'")
-    return sizes
-
-
-def _sizes_old(shape: Node, letters: str) -> list[Axis]:
-    if isinstance(shape.value, list):
-        sizes = _all(shape, letters)
-        return [Axis(n, s.size()) for n, s in zip(letters, sizes, strict=True)]
-    least = _all(shape.get("min"), letters)
-    steps = _all(shape.get("step"), letters)
-    return [
-        Axis(name, low.size(), step.index())
-        for name, low, step in zip(letters, least, steps, strict=True)
-    ]
-
-
-def _tensor_new(part: Node, key: str, tests: Node, number: int) -> TensorSpec:
-    axes = [_axis(axis, key == "preprocessing") for axis in part.get("axes").items()]
-    check_order(part.get("axes"), "".join(axis.name for axis in axes))
-    test = part.get("test_tensor")
-    if isinstance(test.value, dict):
-        test = test.get("source")
-    return TensorSpec(Layout(tuple(axes)), _operations(part.get(key)), test)
-
-
-def _axis(node: Node, is_input: bool) -> Axis:
-    kind = node.get("type").text()
-    name = _TYPES.get(kind) or (node.get("id").value if node.get("id") else "x")
-    if kind not in (*_TYPES, "space") or name not in KNOWN:
-        raise node.refuse(
-            f"the axis '{name}' ({kind}) is not supported",
-            "use a model for single planes (batch, channel, y, x)",
+def check_decoder(node: Node, decoder: Decoder, outputs: list[TensorSpec]) -> None:
+    """Refuse a decoder that names outputs or channels that are not there."""
+    place = node.get("config").get("smartscope").get("decoder")
+    if decoder.output >= len(outputs):
+        raise Node(None, node.file, "config.smartscope.decoder.output").refuse(
+            f"there is no output {decoder.output}", f"the model has {len(outputs)}"
         )
-    size = node.get("size")
-    if kind == "channel":
-        channels = list(node.get("channel_names").items())
-        return Axis(name, len(channels)) if channels else Axis(name)
-    if kind == "batch" or not size:
-        return Axis(name)
-    if isinstance(size.value, dict):
-        if "step" in size.value:
-            return Axis(name, size.get("min").size(), size.get("step").size())
-        if is_input:
-            raise size.refuse(
-                "a size that follows another axis is not supported",
-                "give a number, or min and step",
+    rays = decoder.options.get("rays_output", 0)
+    if rays >= len(outputs):
+        raise place.get("rays_output").refuse(
+            f"there is no output {rays}", f"the model has {len(outputs)}"
+        )
+    axis = outputs[decoder.output].layout.channel_axis
+    count = 1 if axis is None else axis.fixed
+    if count is None or decoder.kind is None:
+        return
+    wanted = {"channel": decoder.channel}
+    for key in ("border_channel", "distance_channel"):
+        wanted[key] = decoder.options.get(key, 0)
+    wanted["offset_channels"] = max(decoder.options.get("offset_channels", (0,)))
+    for key, channel in wanted.items():
+        if channel >= count:
+            raise Node(None, node.file, f"config.smartscope.decoder.{key}").refuse(
+                f"there is no channel {channel}", f"the output has {count}"
             )
-        return Axis(name)
-    return Axis(name, size.size())
-
-
-def check_order(node: Node, letters: str) -> None:
-    """Refuse axes an image of one plane does not have; raises `ModelError`."""
-    unknown = [letter for letter in letters if letter not in KNOWN]
-    if unknown or len(set(letters)) != len(letters) or not {"y", "x"} <= set(letters):
-        raise node.refuse(
-            f"the axes '{letters}' are not supported",
-            "y and x are needed; b (batch) and c (channel) may be there, in any order",
-        )

@@ -41,6 +41,7 @@ from smartscope.runs._quick import quick_threads
 from smartscope.runs._record import start_record
 from smartscope.runs._result import RunResult, close_record
 from smartscope.runs._truth import TruthLog
+from smartscope.runs._unfamiliar import FamiliarityWatch
 from smartscope.safety import Guard, Interlocks
 from smartscope.sources import CameraSource, SpecimenSource
 from smartscope.specimen import make_specimen
@@ -104,6 +105,13 @@ class LiveRun:
         self._state.on_failure = self._halt
         self._state.interlocks = lambda: self._interlocks.active
         self._state.external = rig.take_external
+        self._state.unfamiliar = FamiliarityWatch(
+            self._interlocks,
+            self._monitor,
+            note=lambda kind, data: self._feed.note(kind, data),
+            pause=lambda reason: rig.core.mda.set_paused(True),
+            end=self._end_by,
+        )
         self._ended: Ending | None = None
         self._looked_s = 0.0
         self._writer: RunWriter | None = None
@@ -274,7 +282,11 @@ class LiveRun:
         )
 
     def _begin(self, controller: Controller) -> None:
-        self._pipeline.warm_up(self._source.geometry()[0])
+        self._pipeline.warm_up(
+            self._source.geometry()[0],
+            planes=self._facts.planes,
+            pixel_map=self._pixel_map,
+        )
         start = self._start_ns = self._clock.now_ns()
         self._feed.start_ns = start
         self._feed.note("start", {"start_ns": start})

@@ -49,6 +49,11 @@ class PlanFacts:
     interval_s: float | None = None
     z_step_um: float | None = None
 
+    @property
+    def planes(self) -> int:
+        """Planes of the longest z axis; 1 without."""
+        return max((sizes.get("z", 1) for sizes in self.sizes.values()), default=1)
+
 
 def survey(experiment: Experiment, timing: Timing) -> PlanFacts:
     """Count the plan of an experiment.

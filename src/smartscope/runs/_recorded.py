@@ -13,6 +13,7 @@ from smartscope.core import (
     ConfigError,
     MoveStage,
     Pause,
+    PixelMap,
     ShiftPosition,
     Stop,
     make_clock,
@@ -23,7 +24,8 @@ from smartscope.runs._loop import context_of, controller_of, pipeline_of, polici
 from smartscope.runs._plan import survey
 from smartscope.runs._record import start_record
 from smartscope.runs._result import RunResult, close_record
-from smartscope.safety import Guard
+from smartscope.runs._unfamiliar import FamiliarityWatch
+from smartscope.safety import Guard, Interlocks
 from smartscope.sources import Mosaic, RecordedFrames, recorded_frames
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class RecordedRun:
         self._channel = (self._facts.channels or (config.channel_name,))[0]
         self._source = open_recorded(files, self._channel)
         self._state = RunState()
+        self._interlocks = Interlocks()
+        self._state.interlocks = lambda: self._interlocks.active
         self._stop: str = ""
         self._now: HardwareState | None = None
         try:
@@ -112,7 +116,18 @@ class RecordedRun:
         )
         start = self._clock.now_ns()
         try:
-            self._pipeline.warm_up(self._source.shape)
+            um = self._source.pixel_um
+            self._pipeline.warm_up(
+                self._source.shape,
+                pixel_map=PixelMap(((um, 0.0), (0.0, um)), (0.0, 0.0)),
+            )
+            self._state.unfamiliar = FamiliarityWatch(
+                self._interlocks,
+                self._monitor,
+                note=writer.note,
+                pause=self._end_by,
+                end=self._end_by,
+            )
             self._monitor.set(phase="running", planned=self._source.count)
             writer.note("start", {"start_ns": start})
             controller.start(start)
@@ -193,6 +208,9 @@ class RecordedRun:
         if isinstance(self._source, Mosaic):
             handlers |= {MoveStage: self._move, ShiftPosition: self._shift}
         return handlers
+
+    def _end_by(self, reason: object) -> None:
+        self._stop = str(reason)
 
     def _end(self, request: Request, action: Stop | Pause) -> Outcome:
         self._stop = f"policy {request.policy} ended the run: {action.reason}"

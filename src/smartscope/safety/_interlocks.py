@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-INTERLOCKS = ("stale_frames", "disk", "dose_budget", "hardware")
+INTERLOCKS = ("stale_frames", "disk", "dose_budget", "hardware", "unfamiliar")
 
 
 class Interlocks:
@@ -10,7 +10,7 @@ class Interlocks:
 
     ``stale_frames``: no new frame for too long. ``disk``: nearly full, or too slow.
     ``dose_budget``: the light budget of a field is spent. ``hardware``: a device
-    refused.
+    refused. ``unfamiliar``: images are unlike those a model was made for.
     """
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ from smartscope.vision._pipeline import Pipeline, build_pipeline
 from smartscope.vision._regions import Regions
 from smartscope.vision._registry import list_stages, load_stage_class
 from smartscope.vision._stage import (
+    Alarm,
     Input,
     On,
     Stage,
@@ -19,6 +20,7 @@ from smartscope.vision._stage import (
 )
 
 __all__ = [
+    "Alarm",
     "Input",
     "On",
     "Pipeline",

@@ -11,14 +11,15 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
-    model_validator,
 )
 from scipy import ndimage
 
 from smartscope.core import ConfigError, View
 from smartscope.vision._images import grow, shrink, smooth
-from smartscope.vision._learned import Learned, ModelUse, refuse_beside_model
-from smartscope.vision._stage import Stage, StageConfig, StageContext, Workspace
+from smartscope.vision._learned import LearnedConfig
+from smartscope.vision._learned_images import resized
+from smartscope.vision._learned_run import Learned, LearnedView
+from smartscope.vision._stage import Input, Stage, StageConfig, StageContext, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,7 +199,7 @@ def _read_flat(path: Path) -> NDArray[np.float32]:
     return _unit(flat.astype(np.float64))
 
 
-class DenoiseConfig(StageConfig):
+class DenoiseConfig(LearnedConfig):
     """Settings of `denoise`.
 
     Attributes
@@ -211,36 +212,49 @@ class DenoiseConfig(StageConfig):
         A learned model that gives the restored image, in place of both.
     """
 
+    classical: ClassVar[tuple[str, ...]] = ("method", "sigma_um")
+
     method: Literal["gaussian", "median"] = "gaussian"
     sigma_um: float = Field(0.5, gt=0)
-    model: ModelUse | None = None
-
-    @model_validator(mode="after")
-    def _fits(self) -> DenoiseConfig:
-        if self.model is not None:
-            refuse_beside_model(self.model_fields_set, ("method", "sigma_um"))
-        return self
 
 
-class Denoise(Stage[DenoiseConfig, None]):
-    """Reduces pixel noise with a classical filter or a learned model."""
+class Denoise(Stage[DenoiseConfig, LearnedView]):
+    """Reduces pixel noise with a classical filter or a learned model.
+
+    A model of several channels restores the first one that ``on`` names; one that
+    fails leaves the image as it was.
+    """
 
     Config: ClassVar[type[StageConfig]] = DenoiseConfig
 
     def __init__(self, config: DenoiseConfig, context: StageContext) -> None:
         super().__init__(config, context)
-        self._learned = None
         if config.model is not None:
-            self._learned = Learned(config.model, context, "restored")
+            self.learned = Learned(
+                config,
+                context,
+                stage="denoise",
+                kinds=("restored",),
+                inputs=self.inputs(),
+                stack=True,
+            )
+
+    def inputs(self) -> tuple[Input, ...]:
+        """All channels it names."""
+        return self.named()
 
     def features(self) -> frozenset[str]:
         """None."""
         return frozenset()
 
+    def start(self, view: View) -> LearnedView | None:
+        """Memory of the model."""
+        return self.learned.start() if self.learned is not None else None
+
     def process(self, work: Workspace, state: Any) -> None:
         """Replace the input by its smoothed self."""
-        if self._learned is not None:
-            work.images[self.input] = self._learned.run(work.image(self.input))
+        if self.learned is not None:
+            self._by_model(work, self.learned, state)
             return
         image, sigma_px = work.image(self.input), work.px(self.config.sigma_um)
         if self.config.method == "gaussian":
@@ -248,3 +262,13 @@ class Denoise(Stage[DenoiseConfig, None]):
         else:
             side = 2 * max(1, round(sigma_px)) + 1
             work.images[self.input] = ndimage.median_filter(image, side, mode="mirror")
+
+    def _by_model(self, work: Workspace, learned: Learned, state: LearnedView) -> None:
+        answer = learned.see(work, state)
+        if answer is not None:
+            restored = answer.outputs[learned.output][learned.channel]
+            shape = (work.shape[0], work.shape[1])
+            same = restored.shape == shape
+            # The model writes its next image over this one.
+            image = restored.copy() if same else resized(restored, shape)
+            work.images[self.input] = image

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from smartscope.core import Event, View
 from smartscope.core import Track as TrackSeen
 from smartscope.vision._baseline import Baseline, UsualStep
+from smartscope.vision._event_learned import LearnedEvent
 from smartscope.vision._stage import Stage, StageConfig, Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class FeatureEventConfig(StageConfig):
@@ -70,12 +74,19 @@ class _Memory:
 class FeatureEvent(Stage[FeatureEventConfig, _Memory]):
     """Reports objects whose feature leaves their own running baseline.
 
+    With `model` the events are those that a model sees, see `LearnedEvent`.
+
     The score is 0.5 at the threshold and 1 at twice as far from the baseline. The
     baseline stands still while an event lasts.
     """
 
     Config: ClassVar[type[StageConfig]] = FeatureEventConfig
     needs = ("objects", "tracks")
+
+    @classmethod
+    def chosen(cls, values: Mapping[str, Any]) -> type[Stage[Any, Any]]:
+        """With a model, the stage that runs it."""
+        return LearnedEvent if "model" in values else cls
 
     def inputs(self) -> tuple[Any, ...]:
         """None: it looks at tracks."""

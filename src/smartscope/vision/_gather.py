@@ -24,7 +24,8 @@ class Gathered:
     Attributes
     ----------
     images : mapping of Input to ndarray (y, x)
-        Read-only. Of the frame's dtype; float32 for a mean over several planes.
+        Read-only. Of the frame's dtype; float32 for a mean over several planes;
+        ``(z, y, x)`` where a stack is wanted.
     frames : list of Frame
         Used ones, in order of arrival.
     first_of : mapping of Input to Frame
@@ -45,6 +46,7 @@ class _Open:
     seen: set[tuple[str, int]] = field(default_factory=set)
     final: set[Input] = field(default_factory=set)
     planes: dict[Input, int] = field(default_factory=dict)
+    stacks: dict[Input, dict[int, NDArray[Any]]] = field(default_factory=dict)
     answered: bool = False
 
 
@@ -101,11 +103,11 @@ class Gatherer:
             found = self._alone[key] = self._alone_gives(frame)
         inputs, enough = found
         if enough:
-            return Gathered(
-                dict.fromkeys(inputs, frame.pixels),
-                [frame],
-                dict.fromkeys(inputs, frame),
-            )
+            images = {
+                one: frame.pixels[np.newaxis] if one.z == "all" else frame.pixels
+                for one in inputs
+            }
+            return Gathered(images, [frame], dict.fromkeys(inputs, frame))
         if inputs:
             self.dropped += 1
         return None
@@ -132,6 +134,7 @@ class Gatherer:
         ready = not now.answered and self._ready(now, frame.last_of_group)
         if ready:
             now.answered = True
+            self._stack(now)
         if frame.last_of_group:
             self._give_up(frame.view)
         elif ready:
@@ -170,6 +173,10 @@ class Gatherer:
                     continue
                 found.images[wanted] = frame.pixels
                 now.final.add(wanted)
+            elif wanted.z == "all":
+                now.stacks.setdefault(wanted, {})[plane] = frame.pixels
+                if "z" not in frame.index:
+                    now.final.add(wanted)
             else:
                 self._project(now, wanted, frame.pixels)
                 if "z" not in frame.index:
@@ -191,8 +198,14 @@ class Gatherer:
             before = images[wanted].astype(np.float32)
             images[wanted] = before + (pixels - before) / np.float32(count + 1)
 
+    def _stack(self, now: _Open) -> None:
+        """Put the planes of each stack in the order of the plan's z axis."""
+        for wanted, planes in now.stacks.items():
+            stack = np.stack([planes[number] for number in sorted(planes)])
+            now.gathered.images[wanted] = stack
+
     def _ready(self, now: _Open, last: bool) -> bool:
         if last:
-            there = now.gathered.images.keys()
+            there = now.gathered.images.keys() | now.stacks.keys()
             return bool(there) and self._required <= there
         return all(wanted in now.final for wanted in self._wanted)

@@ -1,36 +1,43 @@
-"""A learned model inside a stage: ``- segment: {model: nuclei.zip}``."""
+"""How a stage is told to use a learned model: ``- segment: {model: nuclei}``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     model_validator,
 )
 
-from smartscope.core import ModelError
+from smartscope.vision._stage import StageConfig
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from numpy.typing import NDArray
-
-    from smartscope.vision._stage import StageContext
+STAGES_OF = {
+    "restored": "'denoise'",
+    "mask": "'segment' or 'detect'",
+    "stardist": "'segment' or 'detect'",
+    "flows": "'segment'",
+    "spots": "'spots', 'detect' or 'localise'",
+    "emitters": "'localise'",
+    "classes": "'classify'",
+    "events": "'event'",
+}
+"""Where a model of each decoder belongs, in words."""
 
 
 class ModelUse(BaseModel):
-    """Which model, written as its path alone or with more: ``{path: net.onnx, ...}``.
+    """Which model, by its name or path alone or with more: ``{path: net.onnx, ...}``.
 
     Attributes
     ----------
     path : str
-        bioimage.io package with ONNX weights (folder or zip), or an ``.onnx`` file,
-        relative to the experiment.
+        Name of a shipped model or of one of the user's own, or a path relative to the
+        experiment: a bioimage.io package (folder or zip), an ``.onnx`` or a
+        ``.czann`` file.
     axes : str or None
         For an ``.onnx`` file: order of its axes; None is ``bcyx``.
     preprocessing, postprocessing : list
@@ -41,20 +48,17 @@ class ModelUse(BaseModel):
     output, channel : int or None
         Which output, and which channel of it (0-based); None is what the package
         says, or the first.
-    threads : int or None
-        Threads the model may use; None is half of the cores.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str
+    path: str = Field(min_length=1)
     axes: str | None = None
     preprocessing: tuple[Any, ...] = ()
     postprocessing: tuple[Any, ...] = ()
     multiple_of: PositiveInt = 1
     output: NonNegativeInt | None = None
     channel: NonNegativeInt | None = None
-    threads: PositiveInt | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -62,70 +66,94 @@ class ModelUse(BaseModel):
         return {"path": value} if isinstance(value, str) else value
 
 
-class Learned:
-    """A loaded model that gives one image for one image.
+class Remote(BaseModel):
+    """A server that runs the model: ``{remote: gpu-box:8001, model: nuclei}``.
 
-    Parameters
+    Attributes
     ----------
-    use : ModelUse
-        As written in the experiment.
-    context : StageContext
-        Knows the folder of the experiment.
-    kind : str
-        Decoder of the stage: ``mask``, ``restored`` or ``spots``.
-
-    Raises
-    ------
-    ModelError
-        The model cannot be loaded, or was made for another stage.
+    remote : str
+        Address, ``host:port``.
+    model : str or None
+        What the server calls it; None is the name of the package.
+    version : str or None
+        Of the model on the server; None is the one that the server prefers.
+    timeout_s : float or None
+        An answer that takes longer is a failure, s; None is 2.
+    certificate : str or None
+        File with the server's certificate, for an encrypted connection, relative to
+        the experiment.
     """
 
-    def __init__(self, use: ModelUse, context: StageContext, kind: str) -> None:
-        # Only here: a run without models must not pay for a runtime.
-        from smartscope.inference import load_model
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-        self._model = load_model(
-            context.base_dir / use.path,
-            axes=use.axes,
-            preprocessing=use.preprocessing,
-            postprocessing=use.postprocessing,
-            multiple_of=use.multiple_of,
-            threads=use.threads,
-        )
-        decoder = self._model.decoder
-        if decoder.kind not in (None, kind):
-            raise ModelError(
-                f"{self._model.file}: the model gives '{decoder.kind}', this stage "
-                f"needs '{kind}'; use it in '{_STAGES[str(decoder.kind)]}'"
+    remote: str = Field(pattern=r"^[^\s:/]+:\d+$")
+    model: str | None = None
+    version: str | None = None
+    timeout_s: PositiveFloat | None = None
+    certificate: str | None = None
+
+
+class Unfamiliar(BaseModel):
+    """What happens when images are unlike those the model was made for.
+
+    Attributes
+    ----------
+    after_frames : int
+        After so many in a row, of one view.
+    action : str
+        ``note`` says so; ``pause`` and ``stop`` also pause or end the run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    after_frames: PositiveInt = 3
+    action: Literal["note", "pause", "stop"] = "note"
+
+
+class LearnedConfig(StageConfig):
+    """Settings of every stage that takes a model.
+
+    Attributes
+    ----------
+    model : ModelUse or None
+        The model; stages that have no other method need one.
+    runtime : str or Remote
+        ``auto`` takes the fastest at hand that agrees with the reference; or the name
+        of a runtime, or a server.
+    threads : int or None
+        Threads the model may use; None is half of the cores.
+    scale : str or float
+        ``none`` gives the model the image as it is; ``auto`` resizes it to the pixel
+        size the model was trained on, and what comes out back; a number is the
+        model's pixels per image pixel.
+    on_failure : str
+        What a model that fails in the run does to it: ``stop`` it, or ``skip`` this
+        stage for the frame and say so.
+    unfamiliar : Unfamiliar
+        What happens when images are unlike those of the training.
+    """
+
+    model: ModelUse | None = None
+    runtime: str | Remote = "auto"
+    threads: PositiveInt | None = None
+    scale: Literal["auto", "none"] | PositiveFloat = "none"
+    on_failure: Literal["stop", "skip"] = "stop"
+    unfamiliar: Unfamiliar = Unfamiliar()
+
+    classical: ClassVar[tuple[str, ...]] = ()
+    """Settings that a model takes the place of."""
+
+    @model_validator(mode="after")
+    def _one_method(self) -> LearnedConfig:
+        given = self.model_fields_set
+        if self.model is None:
+            if alone := [name for name in _WITH_MODEL if name in given]:
+                raise ValueError(f"'{alone[0]}' belongs to 'model', which is not given")
+        elif both := sorted(given.intersection(self.classical)):
+            raise ValueError(
+                f"'{both[0]}' does not go with 'model'; leave one of them out"
             )
-        self._output = decoder.output if use.output is None else use.output
-        self._channel = decoder.channel if use.channel is None else use.channel
-        if self._output >= len(self._model.outputs):
-            raise ModelError(
-                f"{self._model.file}: there is no output {self._output}; the model "
-                f"has {len(self._model.outputs)}, counted from 0"
-            )
-
-    def threshold(self, wanted: float | None) -> float:
-        """Where to cut: as the experiment says, else the package, else one half."""
-        stated = self._model.decoder.threshold
-        return next(t for t in (wanted, stated, 0.5) if t is not None)
-
-    def run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Image ``(y, x)`` float32 of the same size; raises `ModelError`."""
-        found = self._model.run(image)[self._output]
-        if self._channel >= len(found):
-            raise ModelError(
-                f"{self._model.file}: output {self._output} has {len(found)} channels, "
-                f"not channel {self._channel}; they are counted from 0"
-            )
-        return np.asarray(found[self._channel])
+        return self
 
 
-_STAGES = {"mask": "segment", "restored": "denoise", "spots": "spots"}
-
-
-def refuse_beside_model(given: Iterable[str], classical: Iterable[str]) -> None:
-    """Refuse settings of the classical method beside a model; raises ValueError."""
-    if both := sorted(set(given) & set(classical)):
-        raise ValueError(f"'{both[0]}' does not go with 'model'; leave one of them out")
+_WITH_MODEL = ("runtime", "threads", "scale", "on_failure", "unfamiliar")

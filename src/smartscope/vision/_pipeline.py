@@ -10,23 +10,28 @@ import numpy as np
 
 from smartscope.core import (
     Frame,
+    ModelError,
     Observation,
     Pictures,
+    PixelMap,
     PolicyError,
     SmartscopeError,
     View,
 )
+from smartscope.core.geometry import UNCALIBRATED
 from smartscope.vision._gather import Gathered, Gatherer
 from smartscope.vision._registry import check_order, make_stage
 from smartscope.vision._stage import On, Stage, StageContext, Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from smartscope.config import StageUse
+    from smartscope.vision._learned_run import Learned
+    from smartscope.vision._stage import Alarm
 
 
 @dataclass(slots=True)
@@ -63,6 +68,9 @@ class Pipeline:
             required = [self._primary]
         self._gatherer = Gatherer(required, optional, context.channels)
         self._memory: dict[View, _Memory] = {}
+        self._learned = _numbered(stages)
+        self._alarms: dict[View, tuple[Alarm, ...]] = {}
+        self._costs: Mapping[str, float] = {}
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -103,34 +111,108 @@ class Pipeline:
             memory = self._memory[frame.view] = self._start(frame.view)
         main = gathered.first_of.get(self._primary, gathered.frames[0])
         work = self._run(gathered, main, t_s, memory)
+        self._costs = work.costs
+        if work.alarms:
+            self._alarms[frame.view] = tuple(work.alarms)
+        elif self._alarms:
+            self._alarms.pop(frame.view, None)
         return _observation(gathered, main, work)
 
     def forget(self, view: View) -> None:
         """Drop everything remembered of a view; ids count from 1 again."""
         self._memory.pop(view, None)
+        self._alarms.pop(view, None)
         self._gatherer.forget(view)
 
     def reset(self) -> None:
         """Drop everything remembered of all views."""
         self._memory.clear()
+        self._alarms.clear()
         self._gatherer.reset()
 
-    def warm_up(self, shape: tuple[int, int]) -> None:
+    def warm_up(
+        self,
+        shape: tuple[int, int],
+        *,
+        planes: int = 1,
+        pixel_map: PixelMap = UNCALIBRATED,
+    ) -> None:
         """Run all stages once on a made-up frame of this shape, leaving no trace.
 
-        Lets imports, allocations and models happen before the first real frame.
+        Lets imports, allocations and models happen before the first real frame; a
+        model that is to run at another pixel size needs to know the one of the frames.
+        Where models are, OpenCV is kept to one thread for the whole process: the
+        cores are for the models and for the camera.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Of the camera's frames ``(y, x)``.
+        planes : int
+            Of the plan's z axis.
+        pixel_map : PixelMap
+            Of the frames.
+
+        Raises
+        ------
+        ModelError
+            A model takes nothing of this size, or no runtime here runs it.
         """
+        self._ready_models(shape, planes, pixel_map)
         view = View(-1, "warm-up")
         pixels = _blobs(shape)
-        frame = Frame(frame_id=-1, pixels=pixels, view=view)
+        stack = np.broadcast_to(pixels, (planes, *shape))
+        frame = Frame(frame_id=-1, pixels=pixels, view=view, pixel_map=pixel_map)
         gathered = Gathered(frames=[frame])
         for _, stage in self._stages:
             for wanted in (*stage.inputs(), *stage.optional_inputs()):
-                gathered.images[wanted] = pixels
+                gathered.images[wanted] = stack if wanted.z == "all" else pixels
         gathered.images.setdefault(self._primary, pixels)
         memory = self._start(view)
         for t_s in (0.0, 1.0):
             self._run(gathered, frame, t_s, memory)
+        for learned in self._learned:
+            learned.forget_reports()
+        self._costs = {}
+
+    def _ready_models(
+        self, shape: tuple[int, int], planes: int, pixel_map: PixelMap
+    ) -> None:
+        if not self._learned:
+            return
+        import cv2
+
+        cv2.setNumThreads(1)
+        known = None if pixel_map == UNCALIBRATED else pixel_map.pixel_um
+        for _, stage in self._stages:
+            stage.warm_up(shape, planes, known)
+
+    def models(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """Name of each stage with a model, and the facts of that for the journal.
+
+        Complete after `warm_up`: only then it is known what runs them.
+        """
+        return tuple((learned.stage, learned.facts()) for learned in self._learned)
+
+    def reports(self) -> list[str]:
+        """What is to be said since the last call, each a sentence.
+
+        A model that failed or works again, one made ready too late, images unlike
+        those of its training.
+        """
+        return [text for learned in self._learned for text in learned.take_reports()]
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Alarms that hold now, of all views."""
+        if not self._alarms:
+            return ()
+        return tuple(alarm for held in self._alarms.values() for alarm in held)
+
+    @property
+    def costs(self) -> Mapping[str, float]:
+        """Wall time of models and their decoders in the last frame, ms by name."""
+        return self._costs
 
     def _start(self, view: View) -> _Memory:
         return _Memory([stage.start(view) for _, stage in self._stages])
@@ -153,6 +235,10 @@ class Pipeline:
         for (name, stage), state in zip(self._stages, memory.states, strict=True):
             try:
                 stage.process(work, state)
+            except ModelError as error:
+                raise ModelError(
+                    f"vision stage '{name}' failed on frame {main.frame_id}: {error}"
+                ) from error
             except SmartscopeError:
                 raise
             except Exception as error:
@@ -212,6 +298,8 @@ def _observation(gathered: Gathered, main: Frame, work: Workspace) -> Observatio
         # One picture per channel; only a mean over planes is no longer whole counts.
         if image.dtype.kind == "f":
             image = np.rint(image).astype(np.uint16)
+        if image.ndim == 3:
+            image = image.max(axis=0)
         raw.setdefault(wanted.channel, image)
     return Observation(
         number=0,
@@ -231,8 +319,20 @@ def _observation(gathered: Gathered, main: Frame, work: Workspace) -> Observatio
         tracks=work.tracks,
         events=tuple(work.events),
         measurements=work.measurements,
+        notes=tuple(work.notes),
         pictures=Pictures(raw=raw, processed=work.processed, labels=work.labels),
     )
+
+
+def _numbered(stages: Sequence[tuple[str, Stage[Any, Any]]]) -> tuple[Learned, ...]:
+    """Models of the stages; the second of a name is ``segment_2`` and so on."""
+    found = [stage.learned for _, stage in stages if stage.learned is not None]
+    seen: dict[str, int] = {}
+    for learned in found:
+        number = seen[learned.stage] = seen.get(learned.stage, 0) + 1
+        if number > 1:
+            learned.stage = f"{learned.stage}_{number}"
+    return tuple(found)
 
 
 def _blobs(shape: tuple[int, int]) -> NDArray[np.uint16]:

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from smartscope.core import ConfigError, ModelError
+from smartscope.vision._classify import Classify
 from smartscope.vision._correct import Background, Denoise, Illumination
+from smartscope.vision._detect import Detect
 from smartscope.vision._event import FeatureEvent
+from smartscope.vision._localise import Localise
 from smartscope.vision._measure import Measure
 from smartscope.vision._mitosis import Mitosis
 from smartscope.vision._segment import Segment
@@ -39,6 +42,9 @@ SHIPPED: dict[str, StageClass] = {
     "denoise": Denoise,
     "segment": Segment,
     "spots": Spots,
+    "detect": Detect,
+    "localise": Localise,
+    "classify": Classify,
     "measure": Measure,
     "track": Track,
     "mitosis": Mitosis,
@@ -99,8 +105,8 @@ def make_stage(
         Unknown stage, field or channel, a value out of range, or a model that cannot
         be used.
     """
-    cls = load_stage_class(use.use, context.base_dir, field=field)
     values = dict(use.parameters)
+    cls = load_stage_class(use.use, context.base_dir, field=field).chosen(values)
     if use.on:
         values["on"] = dict(use.on)
     try:
@@ -113,10 +119,23 @@ def make_stage(
                 "channel", wanted.channel, context.channels, f"{field}.on.channel"
             )
     try:
-        return cls(config, context)
+        stage = cls(config, context)
     except ModelError as error:
         # Before the run, a wrong model is a wrong line of the experiment.
         raise ConfigError(str(error), field=f"{field}.model") from error
+    except ConfigError as error:
+        if error.field or "model" not in values:
+            raise
+        text = f"{error.file}: {error.problem}" if error.file else error.problem
+        raise ConfigError(text, field=f"{field}.model", fix=error.fix) from error
+    stacks = stage.learned is not None and stage.learned.planes
+    if config.on.z == "all" and not stacks:
+        raise ConfigError(
+            f"'{use.use}' looks at one plane, not at a stack",
+            field=f"{field}.on.z",
+            fix="write max, mean or the number of a plane",
+        )
+    return stage
 
 
 def check_order(stages: Sequence[tuple[str, Stage[Any, Any]]]) -> None:

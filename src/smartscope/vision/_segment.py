@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from scipy import ndimage
 
-from smartscope.core import Detections
+from smartscope.core import ConfigError, View
+from smartscope.core.objects import NO_DETECTIONS
 from smartscope.vision._images import Sample, smooth
-from smartscope.vision._learned import Learned, ModelUse, refuse_beside_model
-from smartscope.vision._regions import Regions
+from smartscope.vision._labels import Pixels, detections_of, fill_holes, numbered
+from smartscope.vision._learned import LearnedConfig
+from smartscope.vision._learned_objects import objects_of
+from smartscope.vision._learned_run import Learned, LearnedView
 from smartscope.vision._split import split_touching
-from smartscope.vision._stage import Stage, StageConfig, StageContext, Workspace
+from smartscope.vision._stage import Input, Stage, StageConfig, StageContext, Workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
 _GENEROUS = 0.4
 _GROUP_SHARE = 0.65
 _OUTLINE_SHARE = 0.5
-_CLASSICAL = ("method", "level", "smooth_um", "min_contrast")
+KINDS = ("mask", "stardist", "flows")
 
 
-class SegmentConfig(StageConfig):
+class SegmentConfig(LearnedConfig):
     """Settings of `segment`.
 
     Attributes
@@ -38,11 +40,11 @@ class SegmentConfig(StageConfig):
         beside bright ones; ``otsu`` one threshold for the field (Otsu 1979); ``li``
         the same by cross entropy (Li and Tam 1998); ``threshold`` a fixed `level`.
     model : ModelUse or None
-        A learned model that gives the probability of being object, in place of
-        `method`, `level`, `smooth_um` and `min_contrast`.
+        A learned model in place of `method`, `level`, `smooth_um` and `min_contrast`:
+        probability of being object (decoder ``mask``), ``stardist`` or ``flows``.
     threshold : float or None
-        0..1, least probability of an object, for `model` only; None is what its
-        package says, or 0.5.
+        Least probability (of ``flows``: logit) of an object, for `model` only; None is
+        what its package says, or 0.5.
     level : float or None
         Camera counts above the background, for ``threshold`` only.
     smooth_um : float
@@ -53,16 +55,23 @@ class SegmentConfig(StageConfig):
         Nothing fainter than this many sigmas of background noise is an object: an
         empty field stays empty.
     split : str
-        ``watershed`` cuts touching objects at their necks, ``none`` does not.
+        ``watershed`` cuts touching objects at their necks, ``none`` does not; models
+        that part objects themselves are not cut again.
     neck : float
         0..1: cut where the width falls below this share of the smaller object's.
     fill_holes : bool
         Fill holes in objects.
     """
 
+    classical: ClassVar[tuple[str, ...]] = (
+        "method",
+        "level",
+        "smooth_um",
+        "min_contrast",
+    )
+
     method: Literal["local", "otsu", "li", "threshold"] = "local"
-    model: ModelUse | None = None
-    threshold: float | None = Field(None, gt=0, lt=1)
+    threshold: float | None = Field(None, gt=-100, lt=100)
     level: PositiveFloat | None = None
     smooth_um: NonNegativeFloat = 0.5
     min_area_um2: NonNegativeFloat = 15.0
@@ -74,9 +83,7 @@ class SegmentConfig(StageConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> SegmentConfig:
-        if self.model is not None:
-            refuse_beside_model(self.model_fields_set, _CLASSICAL)
-        elif self.threshold is not None:
+        if self.model is None and self.threshold is not None:
             raise ValueError("'threshold' belongs to 'model'; the classical is 'level'")
         if (self.method == "threshold") != (self.level is not None):
             raise ValueError("'level' belongs to method 'threshold', which needs it")
@@ -85,11 +92,11 @@ class SegmentConfig(StageConfig):
         return self
 
 
-class Segment(Stage[SegmentConfig, None]):
+class Segment(Stage[SegmentConfig, LearnedView]):
     """Finds objects brighter than their surroundings, or as a model has learned.
 
     Score is contrast, mean brightness over the background in background noise; with a
-    model it is the mean probability.
+    model it is the mean probability, with ``stardist`` that at the middle.
     """
 
     Config: ClassVar[type[StageConfig]] = SegmentConfig
@@ -97,29 +104,49 @@ class Segment(Stage[SegmentConfig, None]):
 
     def __init__(self, config: SegmentConfig, context: StageContext) -> None:
         super().__init__(config, context)
-        self._learned = None
         if config.model is not None:
-            self._learned = Learned(config.model, context, "mask")
+            self.learned = Learned(
+                config, context, stage="segment", kinds=KINDS, inputs=self.inputs()
+            )
+            _check_threshold(config.threshold, self.learned.kind)
+
+    def inputs(self) -> tuple[Input, ...]:
+        """All channels it names."""
+        return self.named()
 
     def features(self) -> frozenset[str]:
         """None beyond area and score."""
         return frozenset()
 
+    def start(self, view: View) -> LearnedView | None:
+        """Memory of the model."""
+        return self.learned.start() if self.learned is not None else None
+
     def process(self, work: Workspace, state: Any) -> None:
         """Fill labels, regions and detections."""
-        if self._learned is not None:
-            self._by_model(work, self._learned)
+        if self.learned is not None:
+            self._by_model(work, self.learned, state)
         else:
             self._by_brightness(work)
 
-    def _by_model(self, work: Workspace, learned: Learned) -> None:
-        work.processed = image = work.image(self.input)
-        probability = learned.run(image)
-        mask = probability > np.float32(learned.threshold(self.config.threshold))
-        pixels = self._objects(work, mask)
-        work.labels, work.regions = _numbered(pixels, *self._areas_px(work))
-        score = work.regions.mean(probability)
-        work.detections = detections_of(work, work.regions, score)
+    def _by_model(self, work: Workspace, learned: Learned, state: LearnedView) -> None:
+        work.labels, work.regions, work.detections = None, None, NO_DETECTIONS
+        work.processed = work.flat(self.input)
+        answer = learned.see(work, state)
+        if answer is None:
+            return
+        with work.timed(f"{learned.stage}.decode"):
+            found = objects_of(
+                learned,
+                answer,
+                work.shape,
+                threshold=learned.threshold(self.config.threshold),
+                areas_px=self._areas_px(work),
+                split=lambda mask: self._objects(work, mask),
+                fill_holes=self.config.fill_holes,
+            )
+        work.labels, work.regions = found.labels, found.regions
+        work.detections = detections_of(work, found.regions, found.score)
 
     def _by_brightness(self, work: Workspace) -> None:
         image = smooth(work.image(self.input), work.px(self.config.smooth_um))
@@ -131,7 +158,7 @@ class Segment(Stage[SegmentConfig, None]):
             own = pixels.above_own(image, level, _OUTLINE_SHARE)
             # A filled hole is dark, yet belongs to its object.
             pixels = pixels.only(own | ~mask.ravel()[pixels.where])
-        work.labels, work.regions = _numbered(pixels, *self._areas_px(work))
+        work.labels, work.regions, _ = numbered(pixels, *self._areas_px(work))
         work.processed = image
         contrast = (work.regions.mean(image) - level) / sigma
         work.detections = detections_of(work, work.regions, contrast)
@@ -143,9 +170,10 @@ class Segment(Stage[SegmentConfig, None]):
 
     def _objects(self, work: Workspace, mask: NDArray[np.bool_]) -> Pixels:
         """Pixels of a mask, holes filled and touching objects split."""
-        filled = _fill(mask) if self.config.fill_holes else mask
+        filled = fill_holes(mask) if self.config.fill_holes else mask
         least_px, _ = self._areas_px(work)
-        labels, regions = _numbered(Pixels.of(*ndimage.label(filled)), least_px, np.inf)
+        pixels = Pixels.of(*ndimage.label(filled))
+        labels, regions, _ = numbered(pixels, least_px, np.inf)
         count = regions.count
         if self.config.split == "watershed" and count:
             radius_px = 0.5 * float(np.sqrt(least_px / np.pi))
@@ -177,87 +205,9 @@ class Segment(Stage[SegmentConfig, None]):
         return np.asarray(mask)
 
 
-@dataclass(slots=True, eq=False)
-class Pixels:
-    """Labelled pixels as flat lists: objects cover a small part of an image.
-
-    Attributes
-    ----------
-    where, label : ndarray (pixels,) int
-        Flat index and label (1..count) of each.
-    """
-
-    where: NDArray[Any]
-    label: NDArray[Any]
-    count: int
-    shape: tuple[int, int]
-
-    @classmethod
-    def of(cls, labels: NDArray[Any], count: int) -> Pixels:
-        """Pixels of a label image with labels 1..count."""
-        where = np.flatnonzero(labels)
-        shape = (labels.shape[0], labels.shape[1])
-        return cls(where, labels.ravel()[where], count, shape)
-
-    def above_own(
-        self, image: NDArray[np.float32], level: float, share: float
-    ) -> NDArray[np.bool_]:
-        """Which exceed `share` of their object's mean brightness over `level`."""
-        values = image.ravel()[self.where]
-        area = np.maximum(np.bincount(self.label, minlength=self.count + 1), 1)
-        mean = np.bincount(self.label, values, self.count + 1) / area
-        threshold = (level + share * (mean - level)).astype(np.float32)
-        return np.asarray(values > threshold[self.label])
-
-    def only(self, keep: NDArray[np.bool_]) -> Pixels:
-        """Those where `keep` is true."""
-        return Pixels(self.where[keep], self.label[keep], self.count, self.shape)
-
-
-def _numbered(
-    pixels: Pixels, least_px: float, most_px: float
-) -> tuple[NDArray[np.int32], Regions]:
-    """Label image and regions of objects within these areas, numbered 1..n."""
-    area = np.bincount(pixels.label, minlength=pixels.count + 1)
-    keep = (area >= least_px) & (area <= most_px)
-    keep[0] = False
-    numbers = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-    label = numbers[pixels.label]
-    where, label = pixels.where[label > 0], label[label > 0]
-    out = np.zeros(pixels.shape, dtype=np.int32)
-    out.ravel()[where] = label
-    return out, Regions.build(
-        where, label.astype(np.int64) - 1, int(keep.sum()), pixels.shape
-    )
-
-
-def _fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Fill background that does not reach the border of the image."""
-    holes, count = ndimage.label(~mask)
-    if count <= 1:
-        return mask
-    edge = np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]])
-    outside = np.zeros(count + 1, dtype=bool)
-    outside[edge] = True
-    outside[0] = False
-    return np.asarray(~outside[holes])
-
-
-def detections_of(
-    work: Workspace,
-    regions: Regions,
-    score: NDArray[np.float64],
-    points_yx: NDArray[np.float64] | None = None,
-) -> Detections:
-    """Detections of regions, in pixels and in sample coordinates."""
-    y_px, x_px = regions.centroids() if points_yx is None else points_yx.T
-    sample = work.pixel_map.to_sample(np.column_stack([y_px, x_px]), *work.stage_um)
-    return Detections(
-        label=np.arange(1, regions.count + 1, dtype=np.int64),
-        y_px=np.asarray(y_px, dtype=np.float64),
-        x_px=np.asarray(x_px, dtype=np.float64),
-        x_um=sample[:, 0].copy(),
-        y_um=sample[:, 1].copy(),
-        area_um2=regions.area_px * work.pixel_area_um2,
-        score=score,
-    )
+def _check_threshold(threshold: float | None, kind: str) -> None:
+    """Refuse what is no probability, where one is meant; raises ConfigError."""
+    if threshold is not None and kind != "flows" and not 0 < threshold < 1:
+        raise ConfigError(
+            f"'threshold' is a probability, between 0 and 1 (found {threshold:g})"
+        )

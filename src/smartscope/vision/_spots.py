@@ -8,21 +8,27 @@ import numpy as np
 from pydantic import PositiveFloat  # noqa: TC002 - pydantic reads it at run time
 from scipy import ndimage
 
-from smartscope.vision._learned import Learned, ModelUse
+from smartscope.core.objects import NO_DETECTIONS
+from smartscope.vision._labels import detections_of
+from smartscope.vision._learned import LearnedConfig
+from smartscope.vision._learned_objects import points_of
+from smartscope.vision._learned_run import Learned, LearnedView
 from smartscope.vision._regions import Regions
-from smartscope.vision._segment import detections_of
-from smartscope.vision._stage import Stage, StageConfig, StageContext, Workspace
+from smartscope.vision._stage import Input, Stage, StageConfig, StageContext, Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
+    from smartscope.core import View
 
 # Answer to the steps of the camera's converter, the least noise there can be.
 _QUIET = 0.1
 _SIGMAS = 6.0
 
 
-class SpotsConfig(StageConfig):
+class SpotsConfig(LearnedConfig):
     """Settings of `spots`.
 
     Attributes
@@ -40,10 +46,9 @@ class SpotsConfig(StageConfig):
 
     radius_um: PositiveFloat = 0.5
     threshold: PositiveFloat | None = None
-    model: ModelUse | None = None
 
 
-class Spots(Stage[SpotsConfig, None]):
+class Spots(Stage[SpotsConfig, LearnedView]):
     """Finds spots of one size, to a fraction of a pixel.
 
     Local maxima of the scale-normalised Laplacian of Gaussian (Lindeberg 1998), with
@@ -57,31 +62,64 @@ class Spots(Stage[SpotsConfig, None]):
 
     def __init__(self, config: SpotsConfig, context: StageContext) -> None:
         super().__init__(config, context)
-        self._learned = None
         if config.model is not None:
-            self._learned = Learned(config.model, context, "spots")
+            self.learned = Learned(
+                config,
+                context,
+                stage="spots",
+                kinds=("spots",),
+                inputs=self.inputs(),
+            )
+
+    def inputs(self) -> tuple[Input, ...]:
+        """All channels it names."""
+        return self.named()
 
     def features(self) -> frozenset[str]:
         """None beyond area and score."""
         return frozenset()
 
+    def start(self, view: View) -> LearnedView | None:
+        """Memory of the model."""
+        return self.learned.start() if self.learned is not None else None
+
     def process(self, work: Workspace, state: Any) -> None:
         """Fill detections and their regions; there is no label image."""
         radius_px = work.px(self.config.radius_um)
-        image = work.image(self.input)
-        if self._learned is not None:
-            answer, unit = self._learned.run(image), 1.0
-            threshold = self._learned.threshold(self.config.threshold)
-        else:
+        work.labels, work.regions, work.detections = None, None, NO_DETECTIONS
+        work.processed = image = work.flat(self.input)
+        if self.learned is None:
             answer, unit = _filtered(image, radius_px)
             threshold = self.config.threshold or _SIGMAS
-        points, height = _peaks(answer, threshold * unit, radius_px)
-        work.processed = image
-        work.labels = None
-        work.regions = Regions.from_disks(
-            points[:, 0], points[:, 1], radius_px, work.shape
-        )
-        work.detections = detections_of(work, work.regions, height / unit, points)
+            points, height = _peaks(answer, threshold * unit, radius_px)
+            place_points(work, points, height / unit, radius_px)
+            return
+        seen = self.learned.see(work, state)
+        if seen is not None:
+            with work.timed(f"{self.learned.stage}.decode"):
+                found = points_of(
+                    self.learned,
+                    seen,
+                    threshold=self.learned.threshold(self.config.threshold),
+                    apart_px=radius_px,
+                )
+                points = seen.points(found.y_px, found.x_px)
+                place_points(work, points, found.score, radius_px)
+
+
+def place_points(
+    work: Workspace,
+    points_yx: NDArray[np.float64],
+    score: NDArray[np.float64],
+    radius_px: float,
+    features: Mapping[str, NDArray[np.float64]] | None = None,
+) -> None:
+    """Make detections of points, with disks of this radius as their regions."""
+    regions = Regions.from_disks(
+        points_yx[:, 0], points_yx[:, 1], radius_px, work.shape
+    )
+    work.regions = regions
+    work.detections = detections_of(work, regions, score, points_yx, features)
 
 
 def _filtered(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -13,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from smartscope.core.objects import NO_DETECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         Track,
         View,
     )
+    from smartscope.vision._learned_run import Learned
     from smartscope.vision._regions import Regions
 
 UNNAMED = "image"
@@ -32,7 +35,7 @@ UNNAMED = "image"
 
 
 class Input(NamedTuple):
-    """One image a stage looks at: a channel, and a plane or projection over z."""
+    """One image a stage looks at: a channel, and a plane, projection or stack."""
 
     channel: str
     z: str | int = "max"
@@ -49,7 +52,7 @@ class On(BaseModel):
     z : str or int
         ``max`` or ``mean`` over the planes of the group, or the number of one plane
         (0-based index of the plan's z axis). Without a z plan all three are the
-        one plane there is.
+        one plane there is. ``all`` is the stack itself, for models that want one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,11 +73,13 @@ class On(BaseModel):
     def _plane(cls, value: Any) -> str | int:
         if isinstance(value, str) and value.strip().isdigit():
             value = int(value)
-        if value in ("max", "mean"):
+        if value in ("max", "mean", "all"):
             return str(value)
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return value
-        raise ValueError("z must be 'max', 'mean' or the number of a plane (0, 1, ...)")
+        raise ValueError(
+            "z must be 'max', 'mean', 'all' or the number of a plane (0, 1, ...)"
+        )
 
 
 class StageConfig(BaseModel):
@@ -121,6 +126,23 @@ class StageContext:
         return tuple(Input(name, on.z) for name in names)
 
 
+class Alarm(NamedTuple):
+    """Images are unlike those that a model was made for, for too long.
+
+    Attributes
+    ----------
+    stage : str
+    action : str
+        ``note``, ``pause`` or ``stop``: what the experiment wants to happen.
+    reason : str
+        A sentence.
+    """
+
+    stage: str
+    action: str
+    reason: str
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Workspace:
     """One frame (or gathered group) on the bench: stages read and add to it in order.
@@ -131,7 +153,8 @@ class Workspace:
     Attributes
     ----------
     raw : mapping of Input to ndarray (y, x)
-        Pixels as acquired, projected over z where asked; read-only.
+        Pixels as acquired, projected over z where asked, ``(z, y, x)`` where a stack
+        was asked for; read-only.
     images : mapping of Input to ndarray (y, x) float32
         What earlier stages made of an input; read it through `image`.
     processed : ndarray (y, x) float32 or None
@@ -144,6 +167,13 @@ class Workspace:
         Stage position ``(x_um, y_um)`` of the exposure; zeros without a stage.
     moving : bool
         The stage moved during the exposure: nothing may be linked.
+    notes : list of str
+        What the journal shall say of this frame: a model that failed, an image unlike
+        those of its training.
+    alarms : list of Alarm
+        Those that hold now.
+    costs : mapping of str to float
+        Wall time of models in this frame, ms; never part of what is decided on.
     """
 
     view: View
@@ -162,14 +192,37 @@ class Workspace:
     tracks: tuple[Track, ...] = ()
     events: list[Event] = field(default_factory=list)
     measurements: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
+    costs: dict[str, float] = field(default_factory=dict)
+    # Raw pixels as float, made once; not in `images`, where only stages put theirs.
+    _floats: dict[Input, NDArray[np.float32]] = field(default_factory=dict)
+
+    def present(self, where: Input) -> NDArray[Any]:
+        """Present state of an input, of the camera's type if no stage changed it."""
+        found = self.images.get(where)
+        return self.raw[where] if found is None else found
 
     def image(self, where: Input) -> NDArray[np.float32]:
         """Present state of an input, ``(y, x)`` float32; do not write into it."""
         found = self.images.get(where)
         if found is None:
-            found = self.raw[where].astype(np.float32)
-            self.images[where] = found
+            found = self._floats.get(where)
+        if found is None:
+            found = self._floats[where] = self.raw[where].astype(np.float32)
         return found
+
+    def flat(self, where: Input) -> NDArray[np.float32]:
+        """As `image`; of a stack the maximum over its planes."""
+        image = self.image(where)
+        return image if image.ndim == 2 else image.max(axis=0)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Keep what the wall clock says of a part, under `costs`."""
+        began = time.perf_counter()
+        yield
+        self.costs[name] = 1e3 * (time.perf_counter() - began)
 
     def px(self, length_um: float) -> float:
         """Length in image pixels of `length_um` in the sample."""
@@ -205,6 +258,8 @@ class Stage(ABC, Generic[ConfigT, StateT]):
         ``objects`` and ``tracks``: what stages before this one must have given.
     gives : tuple of str
         The same words: what later stages find when this one has run.
+    learned : Learned or None
+        The model of the stage; the pipeline warms it up and names it in the journal.
 
     Examples
     --------
@@ -220,13 +275,23 @@ class Stage(ABC, Generic[ConfigT, StateT]):
     """
 
     Config: ClassVar[type[StageConfig]] = StageConfig
-    needs: ClassVar[tuple[str, ...]] = ()
-    gives: ClassVar[tuple[str, ...]] = ()
+    needs: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
+    learned: Learned | None = None
+
+    @classmethod
+    def chosen(cls, values: Mapping[str, Any]) -> type[Stage[Any, Any]]:
+        """Class that runs with these fields; some do one thing in two ways."""
+        return cls
 
     def __init__(self, config: ConfigT, context: StageContext) -> None:
         self.config = config
         self.context = context
         self.input = context.resolve(config.on)[0]
+
+    def named(self) -> tuple[Input, ...]:
+        """All images that ``on`` names, in its order."""
+        return self.context.resolve(self.config.on)
 
     def inputs(self) -> tuple[Input, ...]:
         """Images without which this stage cannot run; default the one named by `on`."""
@@ -243,6 +308,22 @@ class Stage(ABC, Generic[ConfigT, StateT]):
     def reads(self) -> frozenset[str]:
         """Object features this stage looks at; checked before the run."""
         return frozenset()
+
+    def warm_up(
+        self, shape: tuple[int, int], planes: int, pixel_um: float | None
+    ) -> None:
+        """Get ready for frames of this shape, before the first one.
+
+        Parameters
+        ----------
+        shape : (int, int)
+        planes : int
+            Of the plan's z axis; 1 without.
+        pixel_um : float or None
+            None where it is not known yet.
+        """
+        if self.learned is not None:
+            self.learned.warm_up(shape, planes, pixel_um)
 
     def start(self, view: View) -> StateT | None:
         """Fresh memory for one view; whatever `process` shall get back as `state`."""

@@ -1,0 +1,168 @@
+"""From a camera frame to what a network reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smartscope.inference._document import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from smartscope.inference._axes import Layout
+    from smartscope.inference._operations import Operation
+
+_SPATIAL = "zyx"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaled:
+    """An image on its way into the network.
+
+    Attributes
+    ----------
+    planes : ndarray (c, [z,] y, x)
+        As acquired, of the camera's type, or float32 after all operations.
+    gain, offset : ndarray (c, 1, ...) float32 or None
+        Still to be applied while the image is copied into the network's array.
+    """
+
+    planes: NDArray[Any]
+    gain: NDArray[np.float32] | None = None
+    offset: NDArray[np.float32] | None = None
+
+    def write(self, region: tuple[slice, ...], into: NDArray[Any]) -> None:
+        """Write a region of the image (slices of its space axes) into an array."""
+        part = self.planes[(slice(None), *region)]
+        if self.gain is None:
+            into[...] = part
+            return
+        # One pass from camera counts to scaled floats, without a copy between.
+        np.multiply(part, self.gain, out=into, casting="unsafe")
+        into += self.offset
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intake:
+    """One input of a network.
+
+    Attributes
+    ----------
+    name : str
+        As the package calls it.
+    layout : Layout
+        Axes and sizes.
+    operations : tuple of Operation
+        Pre-processing, in order.
+    file : str
+        The model, for messages.
+    """
+
+    name: str
+    layout: Layout
+    operations: tuple[Operation, ...]
+    file: str
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of the image it wants; None if it takes any number."""
+        axis = self.layout.channel_axis
+        return 1 if axis is None else axis.fixed
+
+    def planes(self, image: NDArray[Any]) -> NDArray[Any]:
+        """View of an image as ``(c, [z,] y, x)``; ModelError if it is not one."""
+        image = np.asarray(image)
+        order = self.layout.image_order
+        if image.ndim == len(order) - 1:
+            image = image[np.newaxis]
+        wanted = self.channels
+        if image.ndim != len(order) or wanted not in (None, image.shape[0]):
+            shown = " x ".join(map(str, image.shape))
+            many = "any number of" if wanted is None else str(wanted)
+            raise refusal(
+                f"the model wants {many} channel(s) in the order "
+                f"({', '.join(order)}), the image is {shown}",
+                file=self.file,
+                fix="give the stage as many channels with 'on', or use another model",
+            )
+        return image
+
+    def legal(self, axis: str, size: int) -> int | None:
+        """Smallest size taken along an axis; None if none is as large."""
+        found = self.layout.axis(axis)
+        return size if found is None else found.legal(size)
+
+    def scaled(self, planes: NDArray[Any]) -> Scaled:
+        """Work out the pre-processing of an image.
+
+        What is one multiplication and one addition for each channel is left to the
+        copy into the network's array; anything else is done here.
+        """
+        gain, offset, rest = self._affine(planes)
+        if not rest:
+            return Scaled(planes, gain, offset)
+        image = planes.astype(np.float32)
+        if gain is not None:
+            image *= gain
+            image += offset
+        for operation in rest:
+            image = operation(image)
+        return Scaled(image)
+
+    def _affine(self, planes: NDArray[Any]) -> tuple[Any, Any, tuple[Operation, ...]]:
+        """Gain and offset of the first operations together, and those left."""
+        gain: Any = None
+        offset: Any = None
+        for number, operation in enumerate(self.operations):
+            found = operation.affine
+            if found is None or (gain is not None and not operation.constant):
+                return gain, offset, self.operations[number:]
+            g, o = (_per_channel(part, planes.ndim) for part in found(planes))
+            gain, offset = (g, o) if gain is None else (gain * g, offset * g + o)
+        return gain, offset, ()
+
+
+def _per_channel(values: NDArray[np.float32], ndim: int) -> NDArray[np.float32]:
+    return np.asarray(values, dtype=np.float32).reshape((-1,) + (1,) * (ndim - 1))
+
+
+def write_padded(scaled: Scaled, corner: Mapping[str, int], into: NDArray[Any]) -> None:
+    """Write the part of an image that a tile sees, mirrored where the image ends.
+
+    Parameters
+    ----------
+    scaled : Scaled
+        The image.
+    corner : mapping
+        First pixel of the tile along ``z``, ``y``, ``x``; below 0 in a margin.
+    into : ndarray (c, [z,] y, x)
+        The network's array.
+    """
+    axes = _SPATIAL[-(into.ndim - 1) :]
+    inner, region, mirrored = [], [], []
+    for at, axis in enumerate(axes, start=1):
+        size, room, start = scaled.planes.shape[at], into.shape[at], corner[axis]
+        first, last = max(start, 0), min(start + room, size)
+        region.append(slice(first, last))
+        inner.append(slice(first - start, last - start))
+        if first != start or last != start + room:
+            mirrored.append((at, first - start, last - start))
+    scaled.write(tuple(region), into[(slice(None), *inner)])
+    # One axis after the other: the corners come with the second.
+    for at, first, last in mirrored:
+        _mirror(np.moveaxis(into, at, 0), first, last)
+
+
+def _mirror(rows: NDArray[Any], first: int, last: int) -> None:
+    """Fill rows outside of ``first:last`` with the mirror image of those inside."""
+    size = last - first
+    # What the period of a mirrored row is; a single row repeats itself.
+    period = max(1, 2 * (size - 1))
+    for row in (*range(first), *range(last, len(rows))):
+        at = (row - first) % period
+        rows[row] = rows[first + min(at, period - at if size > 1 else 0)]
