@@ -185,6 +185,20 @@ def test_packages_go_out_and_come_back_the_same(home, tmp_path):
     assert "one file already" in said
 
 
+def test_a_zeiss_model_comes_in_with_test_images_and_goes_out_again(home, tmp_path):
+    given = Path(__file__).parents[1] / "data/models/tiny_czann/tiny.czann"
+    good("import", given, "--name", "zeiss", "--full-scale", "4095")
+    assert json.loads(good("check", "zeiss", "--json"))["tested"] is True
+    good("export", "zeiss", "out", "--format", "czann")
+    good("import", "out.czann", "--name", "again", "--full-scale", "4095")
+    a, b = (json.loads(good("info", n, "--json")) for n in ("zeiss", "again"))
+    assert a["weights"] == b["weights"]
+    assert a["decoder"] == b["decoder"]
+    assert "imported first" in refused(2, "info", given)
+    file = bare(tmp_path / "net.onnx")
+    assert "full scale" in refused(2, "import", file, "--full-scale", "255")
+
+
 def test_a_package_that_lies_is_refused(home, tmp_path):
     content = package_04()
     cases = {

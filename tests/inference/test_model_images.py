@@ -125,7 +125,11 @@ def test_a_coarse_output_lies_on_the_image(image, axis):
     # Every second pixel: what is given for (i, j) is pixel (2 i, 2 j).
     size = axis.fixed or "h"
     weights = network(
-        [helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[1, 1], strides=[2, 2])],
+        [
+            helper.make_node(
+                "MaxPool", ["x"], ["y"], kernel_shape=[1, 1], strides=[2, 2]
+            )
+        ],
         {"x": (1, 1, size, size and (axis.fixed or "w"))},
         {"y": (1, 1, "oh", "ow")},
     )

@@ -141,6 +141,14 @@ def models_import(
         float | None,
         typer.Option("--object", help="Usual diameter of an object, pixels.", min=0.1),
     ] = None,
+    full_scale: Annotated[
+        float | None,
+        typer.Option(
+            "--full-scale",
+            help="For .czann: camera counts that count as 1, such as 65535.",
+            min=1e-6,
+        ),
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace your model of this name.")
     ] = False,
@@ -158,6 +166,7 @@ def models_import(
         multiple_of=multiple_of,
         pixel_um=pixel_um,
         object_px=object_px,
+        full_scale=full_scale,
     )
     code = import_one(
         file,

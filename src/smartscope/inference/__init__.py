@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from smartscope.inference._card import Card, Decoder
     from smartscope.inference._choose import choose, deviation
     from smartscope.inference._czann import read_czann, write_czann
-    from smartscope.inference._domain import (
-        Domain,
-        Familiarity,
+    from smartscope.inference._domain import Domain, Familiarity
+    from smartscope.inference._frame_statistics import (
         FrameStatistics,
         frame_statistics,
     )
@@ -60,7 +59,7 @@ _WHERE = {
     "Description": "_rdf",
     "Domain": "_domain",
     "Familiarity": "_domain",
-    "FrameStatistics": "_domain",
+    "FrameStatistics": "_frame_statistics",
     "Layout": "_axes",
     "Model": "_model",
     "OnnxFacts": "_weights_onnx",
@@ -88,7 +87,7 @@ _WHERE = {
     "deviation": "_choose",
     "export_package": "_write",
     "find_model": "_library",
-    "frame_statistics": "_domain",
+    "frame_statistics": "_frame_statistics",
     "list_models": "_library",
     "load_model": "_load",
     "open_runtime": "_registry",

@@ -23,6 +23,7 @@ from smartscope.inference._rdf_tensor import TensorSpec, check_order
 from smartscope.inference._registry import open_runtime
 from smartscope.inference._weights_onnx import check_onnx
 from smartscope.inference._write import Content, read_content
+from smartscope.inference._write_make import with_tests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +58,8 @@ class Answers:
         As in ``config.smartscope.decoder``; None keeps what the file says.
     pixel_um, object_px : float or None
         Pixel size and object diameter of the images it was made for.
+    full_scale : float or None
+        Of a ``.czann``: camera counts that ZEISS software makes 1, see `read_czann`.
     """
 
     name: str = ""
@@ -71,6 +74,7 @@ class Answers:
     decoder: Any = None
     pixel_um: float | None = None
     object_px: float | None = None
+    full_scale: float | None = None
 
     @property
     def of_a_network(self) -> bool:
@@ -93,8 +97,8 @@ def import_model(path: str | Path, answers: Answers) -> Content:
     Returns
     -------
     Content
-        With test tensors: those of the package, or for a bare network the output of
-        ONNX Runtime (of PyTorch for TorchScript) on a synthetic image.
+        With test tensors: those of the package, or for a bare network and a ``.czann``
+        the output of ONNX Runtime (PyTorch for TorchScript) on a synthetic image.
 
     Raises
     ------
@@ -103,6 +107,8 @@ def import_model(path: str | Path, answers: Answers) -> Content:
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if suffix != ".czann" and answers.full_scale is not None:
+        raise refusal("only a .czann has a full scale", file=str(path))
     if suffix not in _BARE and answers.of_a_network:
         raise refusal(
             "a package states its own axes, sizes and operations",
@@ -114,10 +120,19 @@ def import_model(path: str | Path, answers: Answers) -> Content:
     elif suffix == ".czann":
         from smartscope.inference._czann import read_czann
 
-        content = read_czann(path)
+        content = _tested(read_czann(path, full_scale=answers.full_scale))
     else:
         content = read_content(path)
     return _answered(content, answers, str(path))
+
+
+def _tested(content: Content) -> Content:
+    """With test images: such files bring none."""
+    runtime = open_runtime("onnxruntime", content.weights, threads=1)
+    try:
+        return with_tests(content, runtime)
+    finally:
+        runtime.close()
 
 
 def _answered(content: Content, answers: Answers, file: str) -> Content:

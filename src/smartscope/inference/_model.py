@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smartscope.inference._document import refusal
-from smartscope.inference._intake import write_padded
-from smartscope.inference._opening import agreement, network_inputs, open_for
+from smartscope.inference._folded import FoldedInput, folding_of
+from smartscope.inference._intake import Scaled, write_padded
+from smartscope.inference._opening import (
+    agreement,
+    network_inputs,
+    open_for,
+    reopen,
+)
 from smartscope.inference._operations import Context
+from smartscope.inference._registry import kind_of
 from smartscope.inference._tiles import Blend, Span, Tiling
 
 if TYPE_CHECKING:
@@ -19,7 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from smartscope.inference._card import Card, Decoder
-    from smartscope.inference._intake import Intake, Scaled
+    from smartscope.inference._fold import Folding
+    from smartscope.inference._intake import Intake
     from smartscope.inference._opening import Agreement
     from smartscope.inference._outcome import Output
     from smartscope.inference._protocol import Runtime, Weights
@@ -59,12 +67,22 @@ class Plan:
         The runtime's input arrays, as images ``(c, [z,] y, x)``.
     blends : tuple of Blend
         One for each output; empty with a single tile.
+    folded : FoldedInput or None
+        Where the runtime does the processing.
+    dtype : dtype or None
+        Of the frames, where the runtime takes them as they are.
     """
 
     shape: tuple[int, ...]
     tiling: Tiling
     arrays: tuple[NDArray[Any], ...]
     blends: tuple[Blend, ...]
+    folded: FoldedInput | None = None
+    dtype: Any = None
+
+    def fits(self, image: NDArray[Any]) -> bool:
+        """Whether it was made for images like this one."""
+        return self.shape == image.shape and self.dtype in (None, image.dtype)
 
 
 class Model:
@@ -122,6 +140,7 @@ class Model:
         self.wanted = runtime
         self.threads = threads
         self._plan: Plan | None = None
+        self._folding: Folding | None = None
 
     @property
     def decoder(self) -> Decoder:
@@ -173,12 +192,9 @@ class Model:
         """
         planes = self._planes(images)
         plan = self._plan
-        if plan is None or plan.shape != planes[0].shape:
+        if plan is None or not plan.fits(planes[0]):
             plan = self._prepare(planes)
-        scaled = [
-            intake.scaled(plane)
-            for intake, plane in zip(self.inputs, planes, strict=True)
-        ]
+        scaled = self._scaled(plan, planes)
         context = Context(
             {
                 intake.name: plane
@@ -188,9 +204,10 @@ class Model:
         found = self._single(plan, scaled) if plan.tiling.single else None
         if found is None:
             found = self._tiled(plan, scaled)
+        done = (0,) * len(found) if plan.folded is None else plan.folded.done
         return tuple(
-            output.finish(image, context)
-            for output, image in zip(self.outputs, found, strict=True)
+            output.finish(image, context, after)
+            for output, image, after in zip(self.outputs, found, done, strict=True)
         )
 
     def check(self) -> Agreement:
@@ -209,8 +226,11 @@ class Model:
         if self.runtime is None:
             shapes = [a.shape for a in network_inputs(self, self._tests())]
             self.runtime, self.verdict = open_for(self, shapes)
-        # The runtime is now ready for the size of the test.
+        # The test gives what the network takes, and the size is its own.
         self._plan = None
+        if self._folding is not None:
+            self.runtime.close()
+            self.runtime, self._folding = reopen(self, None), None
         return agreement(self, self.runtime, self._tests())
 
     def _tests(self) -> Tests:
@@ -247,7 +267,7 @@ class Model:
         """Give back what the runtime holds."""
         if self.runtime is not None:
             self.runtime.close()
-        self.runtime = self._plan = None
+        self.runtime = self._plan = self._folding = None
 
     def _planes(self, images: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         if len(images) != len(self.inputs):
@@ -275,7 +295,11 @@ class Model:
         self._plan = None
         if self.runtime is None:
             self.runtime, self.verdict = open_for(self, shapes)
-        arrays = self.runtime.prepare(shapes)
+        folded = self._fold(planes, shapes) if self._may_fold() else None
+        if folded is not None:
+            arrays: tuple[NDArray[Any], ...] = (folded.frame,)
+        else:
+            arrays = self.runtime.prepare(shapes)
         views = tuple(
             intake.layout.as_image(array)
             for intake, array in zip(self.inputs, arrays, strict=True)
@@ -283,8 +307,40 @@ class Model:
         blends: tuple[Blend, ...] = ()
         if not tiling.single:
             blends = tuple(Blend(tiling, output.scale) for output in self.outputs)
-        self._plan = Plan(planes[0].shape, tiling, views, blends)
+        dtype = planes[0].dtype if self._may_fold() else None
+        self._plan = Plan(planes[0].shape, tiling, views, blends, folded, dtype)
         return self._plan
+
+    def _may_fold(self) -> bool:
+        return (
+            self.verdict is not None
+            and len(self.inputs) == 1
+            and kind_of(self.verdict.chosen).folded is not None
+        )
+
+    def _fold(
+        self, planes: Sequence[NDArray[Any]], shapes: Sequence[tuple[int, ...]]
+    ) -> FoldedInput | None:
+        """Give the processing to the runtime, where it takes frames like these."""
+        folding = folding_of(self.inputs[0], self.outputs, planes[0].dtype)
+        if self.runtime is None or folding != self._folding:
+            if self.runtime is not None:
+                self.runtime.close()
+            self.runtime = reopen(self, folding)
+            self._folding = folding
+        if folding is None:
+            return None
+        channels = planes[0].shape[0]
+        return FoldedInput.prepare(self.runtime, folding, shapes[0], channels)
+
+    def _scaled(self, plan: Plan, planes: Sequence[NDArray[Any]]) -> list[Scaled]:
+        if plan.folded is not None:
+            plan.folded.scale(planes[0])
+            return [Scaled(planes[0])]
+        return [
+            intake.scaled(plane)
+            for intake, plane in zip(self.inputs, planes, strict=True)
+        ]
 
     def _tiling(self, planes: Sequence[NDArray[Any]]) -> Tiling:
         halo = max((output.halo for output in self.outputs), default=0)

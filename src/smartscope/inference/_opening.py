@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from smartscope.inference._fold import Folding
     from smartscope.inference._model import Model, Tests
     from smartscope.inference._protocol import Runtime
     from smartscope.inference._verdicts import Verdict
@@ -60,6 +61,26 @@ def open_for(
         threads=model.threads,
         candidates=None if model.wanted == "auto" else [model.wanted],
     )
+
+
+def reopen(model: Model, folding: Folding | None) -> Runtime:
+    """Open the chosen runtime again, with or without the processing inside.
+
+    Raises
+    ------
+    ModelError
+        It does not take the model any more, or not with this processing.
+    """
+    from smartscope.inference._registry import kind_of, open_runtime
+
+    if model.verdict is None:
+        raise refusal("no runtime was chosen yet", file=model.file)
+    name = model.verdict.chosen
+    kind = kind_of(name)
+    if folding is None or kind.folded is None:
+        return open_runtime(name, model.weights, threads=model.threads)
+    weights = next(w for w in model.weights if kind.takes(w))
+    return kind.folded(weights, model.threads, folding)
 
 
 def tolerance_of(model: Model) -> float:

@@ -215,7 +215,7 @@ class OrtRuntime:
         self._file = weights.file
         self._provider: Provider = provider
         self._graph = cuda_graph and provider != "cpu"
-        self._errors = _errors(onnxruntime)
+        self._errors = errors_of(onnxruntime)
         self._session = self._open(weights.content, _settings(provider, fp16, cache))
         self.inputs = self._ports(self._session.get_inputs(), "input")
         self.outputs = self._ports(self._session.get_outputs(), "output")
@@ -390,7 +390,7 @@ def _options(onnxruntime: Any, threads: int) -> Any:
     return options
 
 
-def _errors(onnxruntime: Any) -> tuple[type[Exception], ...]:
+def errors_of(onnxruntime: Any) -> tuple[type[Exception], ...]:
     """All exceptions the runtime defines; they share no base class of their own."""
     state = onnxruntime.capi.onnxruntime_pybind11_state
     own = [v for v in vars(state).values() if isinstance(v, type)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from smartscope.inference._axes import Layout
-    from smartscope.inference._operations import Operation
+    from smartscope.inference._operations import Context, Operation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,8 +127,18 @@ class Output:
             part[1] = slice(start, start + shape[1])
         return image[tuple(part)]
 
-    def finish(self, image: NDArray[Any], context: Any) -> NDArray[np.float32]:
-        """Post-processing; `context` is what operations know of the inputs.
+    def finish(
+        self, image: NDArray[Any], context: Context, done: int = 0
+    ) -> NDArray[np.float32]:
+        """Post-processing.
+
+        Parameters
+        ----------
+        image : ndarray (c, [z,] y, x)
+        context : Context
+            What operations may know of the inputs.
+        done : int
+            Operations that the network itself has done.
 
         Raises
         ------
@@ -136,7 +146,7 @@ class Output:
             Values that are not finite.
         """
         image = image.astype(np.float32, copy=False)
-        for operation in self.operations:
+        for operation in self.operations[done:]:
             image = operation(image, context)
         # The sum is the cheap look: it is finite if every value is (and not huge).
         if not np.isfinite(np.add.reduce(image, axis=None)) and not (

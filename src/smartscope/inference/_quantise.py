@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from smartscope.inference._document import refusal
-from smartscope.inference._ort import _errors as ort_errors
+from smartscope.inference._ort import errors_of
 from smartscope.inference._ort import not_loaded, short
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _session(content: bytes, options: Any, file: str) -> Any:
         return onnxruntime.InferenceSession(
             content, sess_options=options, providers=["CPUExecutionProvider"]
         )
-    except ort_errors(onnxruntime) as error:
+    except errors_of(onnxruntime) as error:
         raise not_loaded("ONNX Runtime", file, error) from error
 
 
@@ -280,7 +280,7 @@ def _ran(session: Any, names: list[str], feed: Any, file: str) -> list[Any]:
 
     try:
         return list(session.run(names, feed))
-    except ort_errors(onnxruntime) as error:
+    except errors_of(onnxruntime) as error:
         raise refusal(
             f"a calibration image fails ({short(error)})",
             file=file,

@@ -18,6 +18,7 @@ from smartscope.inference._verdicts import cache_folder, nvidia_cards
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from smartscope.inference._fold import Folding
     from smartscope.inference._protocol import Runtime, Weights
     from smartscope.inference._trt import Flavour
 
@@ -49,6 +50,9 @@ class RuntimeKind:
         It is tried when nothing is said.
     lacks : callable or None
         ``lacks()`` gives the reason why this machine cannot, or None where it can.
+    folded : callable or None
+        ``folded(weights, threads, folding)`` gives a `Runtime` that takes frames as
+        the camera gives them; None where that is no gain.
     """
 
     start: Callable[[Weights, int | None], Runtime]
@@ -59,6 +63,7 @@ class RuntimeKind:
     card: bool = False
     auto: bool = True
     lacks: Callable[[], str | None] | None = None
+    folded: Callable[[Weights, int | None, Folding], Runtime] | None = None
 
     def takes(self, weights: Weights) -> bool:
         """Whether it reads such a file."""
@@ -103,8 +108,15 @@ def _tensorrt(
 
         return TensorRtRuntime(weights, flavour=flavour, precision=precision)
 
-    module = flavour.replace("-", "_")
-    return RuntimeKind(start, module, f"smartscope[{flavour}]", card=True, **more)
+    def folded(weights: Weights, threads: int | None, folding: Folding) -> Runtime:
+        from smartscope.inference._trt_runtime import TensorRtRuntime
+
+        return TensorRtRuntime(
+            weights, flavour=flavour, precision=precision, folding=folding
+        )
+
+    module, extra = flavour.replace("-", "_"), f"smartscope[{flavour}]"
+    return RuntimeKind(start, module, extra, card=True, folded=folded, **more)
 
 
 @functools.cache

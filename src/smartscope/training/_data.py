@@ -118,7 +118,7 @@ def _tiff(path: Path) -> NDArray[Any]:
 def scale_range(image: NDArray[Any]) -> NDArray[np.float32]:
     """Map the 1 and 99.8 percentiles of `image` to 0 and 1, as the package says."""
     low, high = np.percentile(image, [LOW, HIGH])
-    return ((image - low) / (high - low + 1e-6)).astype(np.float32)
+    return np.asarray((image - low) / (high - low + 1e-6), np.float32)
 
 
 def split(pairs: Sequence[Pair], *, parts: int, seed: int) -> list[str]:
@@ -231,14 +231,14 @@ class StarBatches:
         y0, x0 = self._corner(k, window, random)
         piece = whole[y0 : y0 + window, x0 : x0 + window]
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        image = cv2.resize(piece, (c.size_px, c.size_px), interpolation=how)
+        resized = cv2.resize(piece, (c.size_px, c.size_px), interpolation=how)
         # Where each pixel of the crop lies in the window, and what rounding leaves.
         exact = (np.arange(c.size_px) + 0.5) / scale - 0.5
         near = np.clip(np.rint(exact), 0, window - 1).astype(np.intp)
         row = table.row[y0 + near][:, x0 + near]
         rest = exact - near
         flip_y, flip_x, transpose = random.random(3) < 0.5
-        views = [image, row, *np.meshgrid(rest, rest, indexing="ij")]
+        views = [resized, row, *np.meshgrid(rest, rest, indexing="ij")]
         views = [_turned(v, flip_y, flip_x, transpose) for v in views]
         image = np.ascontiguousarray(views[0], np.float32)
         row, rest_y, rest_x = (v[:: c.grid, :: c.grid] for v in views[1:])
@@ -255,12 +255,10 @@ class StarBatches:
         inside = self.centres[k]
         if len(inside) and random.random() < 0.7:
             y, x = inside[random.integers(len(inside))] - random.integers(0, window, 2)
-            return int(np.clip(y, 0, height - window)), int(
-                np.clip(x, 0, width - window)
-            )
-        return int(random.integers(height - window + 1)), int(
-            random.integers(width - window + 1)
-        )
+            y, x = np.clip((y, x), 0, (height - window, width - window))
+        else:
+            y, x = random.integers((height - window + 1, width - window + 1))
+        return int(y), int(x)
 
     def _maps(
         self,
@@ -305,7 +303,7 @@ def _changed(
         image = np.where(image > 0, np.maximum(image, 1e-6) ** gamma, image)
     if random.random() < 0.25:
         sigma = random.uniform(0.3, 1.5)
-        image = cv2.GaussianBlur(image, (0, 0), sigma)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
     if random.random() < 0.2:
         # Uneven light: a smooth field of factors.
         field = np.exp(random.normal(0, c.light, (3, 3))).astype(np.float32)

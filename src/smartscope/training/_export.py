@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from dataclasses import dataclass, field
+import tempfile
+import warnings
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from smartscope.inference import Card
+    from smartscope.inference import Card, Precision, Weights
+    from smartscope.inference._rdf_tensor import TensorSpec
+    from smartscope.inference._write import Content
 
 INPUT, OUTPUT = "input", "output"
 """Names of the tensors of every exported network."""
@@ -55,19 +58,20 @@ def to_onnx(
     size_px : int
         Size the network is traced with: any it accepts.
     """
-    import warnings
-
     import torch
 
-    net = net.eval().float().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    target = io.BytesIO()
-    with warnings.catch_warnings():
+    net = net.eval().float()
+    # The exporter reads plain layouts best.
+    net = net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    image = torch.zeros(1, channels, size_px, size_px)
+    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
         # torch announces the end of this exporter with every call; it is the one that
         # folds batch normalisation and keeps sizes free.
         warnings.simplefilter("ignore", DeprecationWarning)
+        target = Path(place) / "network.onnx"
         torch.onnx.export(
             net,
-            (torch.zeros(1, channels, size_px, size_px),),
+            (image,),
             target,
             input_names=[INPUT],
             output_names=[OUTPUT],
@@ -78,7 +82,7 @@ def to_onnx(
             opset_version=opset,
             dynamo=False,
         )
-    return target.getvalue()
+        return target.read_bytes()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,84 +151,77 @@ class Release:
 def write_release(
     folder: Path, release: Release, *, timestamp: str | None = None
 ) -> Path:
-    """Write the package of `release`, read back and with its test tensors computed.
+    """Write the package of `release`, with the output for its test image, and read it.
 
     Raises
     ------
     ModelError
         The parts contradict each other, or the folder cannot be written.
     """
-    from smartscope.inference._protocol import Weights
     from smartscope.inference._quantise import quantise
     from smartscope.inference._write import Content, write_package
-    from smartscope.inference._write_make import describe_tensor
 
-    t = release.tensors
-    least = t.least_px or 4 * t.multiple_of
-    size = {
-        "c": len(t.inputs),
-        "y": (least, t.multiple_of),
-        "x": (least, t.multiple_of),
-    }
-    given = describe_tensor(
-        INPUT, "bcyx", size, operations=t.preprocessing, channels=t.inputs
-    )
-    found = describe_tensor(
-        OUTPUT,
-        "bcyx",
-        {"c": len(t.outputs)},
-        operations=t.postprocessing,
-        of=given,
-        grid=t.grid,
-        halo=t.halo,
-        channels=t.outputs,
-    )
     weights = [_weights(release.onnx, "weights.onnx", "fp32")]
     if release.calibration:
         small = quantise(release.onnx, [[image] for image in release.calibration])
         weights.append(_weights(small, "weights_int8.onnx", "int8"))
-    test = np.ascontiguousarray(release.test[np.newaxis], np.float32)
+    given, found = _described(release.tensors)
     content = Content(
         name=release.name,
         inputs=(given,),
         outputs=(found,),
-        weights=tuple(Weights(**one) for one in weights),
+        weights=tuple(weights),
         card=release.card,
-        test_inputs=(test,),
-        test_outputs=(_expected(folder.name, release),),
         files=release.files,
+    )
+    content = replace(
+        content,
+        test_inputs=(np.ascontiguousarray(release.test[np.newaxis], np.float32),),
+        test_outputs=(_expected(content, release.test),),
     )
     return write_package(folder, content, timestamp=timestamp)
 
 
-def _weights(content: bytes, file: str, precision: str) -> dict[str, Any]:
+def _described(tensors: Tensors) -> tuple[TensorSpec, TensorSpec]:
+    from smartscope.inference._write_make import describe_tensor
+
+    least = tensors.least_px or 4 * tensors.multiple_of
+    side = (least, tensors.multiple_of)
+    given = describe_tensor(
+        INPUT,
+        "bcyx",
+        {"c": len(tensors.inputs), "y": side, "x": side},
+        operations=tensors.preprocessing,
+        channels=tensors.inputs,
+    )
+    found = describe_tensor(
+        OUTPUT,
+        "bcyx",
+        {"c": len(tensors.outputs)},
+        operations=tensors.postprocessing,
+        of=given,
+        grid=tensors.grid,
+        halo=tensors.halo,
+        channels=tensors.outputs,
+    )
+    return given, found
+
+
+def _weights(content: bytes, file: str, precision: Precision) -> Weights:
+    from smartscope.inference import Weights
+
     digest = hashlib.sha256(content).hexdigest()
-    return {
-        "kind": "onnx",
-        "content": content,
-        "file": file,
-        "sha256": digest,
-        "precision": precision,
-    }
+    return Weights("onnx", content, file, digest, precision)
 
 
-def _expected(name: str, release: Release) -> NDArray[np.float32]:
-    """What the reference runtime gives for the test image, post-processing included."""
-    import tempfile
-
+def _expected(content: Content, image: NDArray[Any]) -> NDArray[np.float32]:
+    """What the reference runtime gives for `image`, post-processing included."""
     from smartscope.inference import load_model
+    from smartscope.inference._write import write_package
 
     with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / f"{name}.onnx"
-        path.write_bytes(release.onnx)
-        model = load_model(
-            path,
-            runtime="onnxruntime",
-            threads=1,
-            preprocessing=release.tensors.preprocessing,
-            postprocessing=release.tensors.postprocessing,
-            multiple_of=release.tensors.multiple_of,
-        )
-        found = model.run(release.test)[0].copy()
+        folder = write_package(Path(place) / "untested", content)
+        model = load_model(folder, runtime="onnxruntime", threads=1)
+        found = model.run(image)[0].copy()
         model.close()
     return found[np.newaxis]

@@ -172,11 +172,11 @@ def _step(
 def _average(average: nn.Module, net: nn.Module, decay: float) -> None:
     for kept, new in zip(average.parameters(), net.parameters(), strict=True):
         kept.lerp_(new, 1.0 - decay)
-    for kept, new in zip(average.buffers(), net.buffers(), strict=True):
-        if kept.dtype.is_floating_point:
-            kept.lerp_(new, 1.0 - decay)
+    for held, seen in zip(average.buffers(), net.buffers(), strict=True):
+        if held.dtype.is_floating_point:
+            held.lerp_(seen, 1.0 - decay)
         else:
-            kept.copy_(new)
+            held.copy_(seen)
 
 
 def _keep(

@@ -117,14 +117,16 @@ class SmallUNet(nn.Module):
                 self.lateral[level](x), scale_factor=2.0, mode="nearest"
             )
             x = self.up[level](x + kept[level])
-        return torch.as_tensor(self.last(x))
+        found: Tensor = self.last(x)
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(b, inputs, y, x)` to `(b, outputs, y / stem_stride, x / stem_stride)`.
 
         Both sizes must be multiples of `stride`.
         """
-        return torch.as_tensor(self.head(self.features(x)))
+        found: Tensor = self.head(self.features(x))
+        return found
 
 
 class StarNet(nn.Module):

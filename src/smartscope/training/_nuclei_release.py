@@ -178,7 +178,7 @@ def _record(trained: TrainedNuclei) -> bytes:
         "rate": config.rate,
         "weight_decay": config.weight_decay,
         "warm": config.warm,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),
         "losses": [round(loss, 4) for loss in trained.losses],
@@ -207,7 +207,7 @@ def _card(trained: TrainedNuclei, scores: Mapping[str, Scores]) -> Card:
         "data_sha256": _digest(parts.train),
         "seed": config.seed,
         "steps": config.steps,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "metrics": {name: one.to_card() for name, one in scores.items()},
     }
     return Card(
