@@ -14,6 +14,7 @@ from smartscope.app._models import reading
 from smartscope.app._models_bench import parse_shape
 from smartscope.core import ConfigError
 from smartscope.inference import (
+    ALL_CAPABILITIES,
     Precision,
     Weights,
     build,
@@ -75,14 +76,19 @@ def build_one(
         path,
         runtime=cast("Any", runtime),
         precision=cast("Any", precision),
-        sizes=_RANGE if shape is None else [parse_shape(shape)[-2:]],
+        sizes=_RANGE if shape is None else [_plane(shape)],
         camera=camera,
         calibration=_raw(model, calibrate),
         output=output,
-        **({} if sm is None else {"sm": _capabilities(sm)}),
+        sm=ALL_CAPABILITIES if sm is None else _capabilities(sm),
     )
     _tell(report, as_json)
     return 0
+
+
+def _plane(text: str) -> tuple[int, int]:
+    *_, height, width = parse_shape(text)
+    return height, width
 
 
 def _tell(report: BuildReport, as_json: bool) -> None:

@@ -213,7 +213,7 @@ def _card(trained: TrainedNuclei, scores: Mapping[str, Scores]) -> Card:
     return Card(
         version="1.0.0",
         object_px=round(float(np.median(sizes)), 1),
-        tolerance=0.1,
+        tolerance=0.05,
         domain=Domain.fit(images).to_card() if len(images) >= 10 else {},
         training=training,
         decoder=Decoder(

@@ -72,7 +72,7 @@ class Remote(BaseModel):
     Attributes
     ----------
     remote : str
-        Address, ``host:port``.
+        Address, ``host:port``, or ``grpcs://host:port`` for an encrypted connection.
     model : str or None
         What the server calls it; None is the name of the package.
     version : str or None
@@ -86,7 +86,7 @@ class Remote(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    remote: str = Field(pattern=r"^[^\s:/]+:\d+$")
+    remote: str = Field(pattern=r"^(grpcs?://)?[^\s:/]+:\d+$")
     model: str | None = None
     version: str | None = None
     timeout_s: PositiveFloat | None = None
