@@ -308,6 +308,10 @@ def test_own_folders_are_split_without_the_committed_lists(tmp_path: Path) -> No
             lambda f: tifffile.imwrite(f / "cell00_lab.tif", np.zeros((80, 80))),
             "number the objects",
         ),
+        (
+            lambda f: tifffile.imwrite(f / "cell00_img.tif", np.full((80, 80), np.nan)),
+            "without NaN",
+        ),
         (lambda f: [p.unlink() for p in f.glob("*")], "holds no images"),
     ],
 )

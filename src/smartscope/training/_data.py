@@ -88,6 +88,12 @@ def _read(folder: Path, name: str) -> Pair:
             file=str(paths[0]),
             fix="save single images of one channel, with the axes (y, x)",
         )
+    if image.dtype.kind not in "buif" or not np.isfinite(image).all():
+        raise ConfigError(
+            f"holds values of {image.dtype} that are no numbers",
+            file=str(paths[0]),
+            fix="save it again without NaN and infinite values",
+        )
     if labels.shape != image.shape:
         raise ConfigError(
             f"is {labels.shape}, its image is {image.shape}",

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from smartscope.inference import Card, Precision, Weights
-    from smartscope.inference._rdf_tensor import TensorSpec
-    from smartscope.inference._write import Content
+    from smartscope.inference import Card, Content, Precision, TensorSpec, Weights
 
 INPUT, OUTPUT = "input", "output"
 """Names of the tensors of every exported network."""
@@ -40,7 +38,7 @@ def require_torch() -> None:
     except ImportError as error:
         raise ModelError(
             "training needs PyTorch, which is not installed; "
-            "pip install smartscope[torch]"
+            "pip install smartscope[training]"
         ) from error
 
 
@@ -158,8 +156,7 @@ def write_release(
     ModelError
         The parts contradict each other, or the folder cannot be written.
     """
-    from smartscope.inference._quantise import quantise
-    from smartscope.inference._write import Content, write_package
+    from smartscope.inference import Content, quantise, write_package
 
     weights = [_weights(release.onnx, "weights.onnx", "fp32")]
     if release.calibration:
@@ -183,7 +180,7 @@ def write_release(
 
 
 def _described(tensors: Tensors) -> tuple[TensorSpec, TensorSpec]:
-    from smartscope.inference._write_make import describe_tensor
+    from smartscope.inference import describe_tensor
 
     least = tensors.least_px or 4 * tensors.multiple_of
     side = (least, tensors.multiple_of)
@@ -216,8 +213,7 @@ def _weights(content: bytes, file: str, precision: Precision) -> Weights:
 
 def _expected(content: Content, image: NDArray[Any]) -> NDArray[np.float32]:
     """What the reference runtime gives for `image`, post-processing included."""
-    from smartscope.inference import load_model
-    from smartscope.inference._write import write_package
+    from smartscope.inference import load_model, write_package
 
     with tempfile.TemporaryDirectory() as place:
         folder = write_package(Path(place) / "untested", content)
