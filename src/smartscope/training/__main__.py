@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Recipe: (module, function that declares options, function that runs).
 _COMMANDS = {
     "nuclei": ("_nuclei_cli", "add_arguments", "run"),
+    "denoise": ("_denoise_release", "add_arguments", "run"),
+    "evaluate-denoise": ("_denoise_release", "add_judge_arguments", "run_judge"),
     "evaluate": ("_nuclei_cli", "add_evaluate_arguments", "run_evaluate"),
 }
 

@@ -1,10 +1,10 @@
 """Synthetic images of diffraction-limited spots, with the truth about them.
 
-Everything is drawn in electrons and goes through a camera: shot noise, read noise, gain,
-offset, steps of the converter. Around the spots stands what must not be taken for one:
-cells, fibres, clumps, blobs out of focus, hot pixels. Some images are changed afterwards
-as processing before the detection does: top-hat filters, maximum projections, alignment
-by interpolation, JPEG.
+Everything is drawn in electrons and goes through a camera: shot noise, read noise,
+gain, offset, steps of the converter. Around the spots stands what must not be taken for
+one: cells, fibres, clumps, blobs out of focus, hot pixels. Some images are changed
+afterwards as processing before the detection does: top-hat filters, maximum
+projections, alignment by interpolation, JPEG.
 """
 
 from __future__ import annotations
@@ -261,9 +261,9 @@ def smooth_field(
     field = random.standard_normal((knots, knots)).astype(np.float32)
     # Drawn with a margin: at the border the interpolation is flat.
     side = round(knots * spacing_px)
-    field = cv2.resize(field, (side, side), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(field, (side, side), interpolation=cv2.INTER_CUBIC)
     y, x = random.integers(0, max(side - size_px, 0) + 1, 2)
-    cut = field[y : y + size_px, x : x + size_px]
+    cut = large[y : y + size_px, x : x + size_px]
     if cut.shape != (size_px, size_px):
         cut = cv2.resize(cut, (size_px, size_px), interpolation=cv2.INTER_CUBIC)
     return np.asarray(cut, np.float32)
@@ -358,7 +358,6 @@ def _debris(scenery: Scenery, random: np.random.Generator) -> NDArray[np.float32
     image = np.zeros((side, side), np.float32)
     wide = np.maximum(2.5 * scenery.sigma_px, 4.5)
     for _ in range(scenery.debris):
-        layer = image if random.random() < 0.5 else None
         height = float(np.exp(random.normal(2.5, 0.9)))
         kind = int(random.integers(3))
         y, x = random.uniform(0, side, 2)
@@ -371,7 +370,6 @@ def _debris(scenery: Scenery, random: np.random.Generator) -> NDArray[np.float32
             _clump(image, y, x, height, random)
         else:
             _fibre(image, y, x, height, random)
-        del layer
     return image
 
 
@@ -436,7 +434,7 @@ def _exposed(
 ) -> NDArray[np.float32]:
     """Shot noise and read noise; a projection keeps the brightest of some exposures."""
     count = int(random.integers(3, 8)) if scenery.treatment == "projection" else 1
-    shots = []
+    shots: list[NDArray[np.float32]] = []
     for _ in range(count):
         # Above some ten electrons a normal law is as good, and much faster.
         if light_e.min() < 15:
@@ -447,7 +445,7 @@ def _exposed(
             )
         read = random.standard_normal(light_e.shape, np.float32)
         shots.append(seen + np.float32(_READ_NOISE_E) * read)
-    return shots[0] if count == 1 else np.max(shots, axis=0)
+    return np.asarray(np.max(shots, axis=0), np.float32)
 
 
 def _treated(
@@ -458,10 +456,8 @@ def _treated(
 ) -> NDArray[np.float32]:
     """What processing before the detection does to an image."""
     if scenery.treatment == "aligned":
-        way = np.float32([[1, 0, random.uniform(0, 0.5)], [0, 1, 0]])
-        way[1, 2] = random.uniform(0, 0.5)
-        # The shift is taken back on average by drawing with the opposite sign as often.
-        way[:, 2] *= random.choice([-1, 1], 2)
+        way = np.eye(2, 3, dtype=np.float32)
+        way[:, 2] = random.uniform(-0.5, 0.5, 2)
         return _shifted(image, way)
     if scenery.treatment == "tophat":
         radius = max(int(np.ceil(2.5 * scenery.sigma_px)), 3) + int(random.integers(4))
@@ -514,8 +510,8 @@ def _digital(
             quality = int(random.integers(80, 100))
             _, stream = cv2.imencode(".jpg", eight, [cv2.IMWRITE_JPEG_QUALITY, quality])
             return np.asarray(cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE))
-        return eight
+        return np.asarray(eight)
     # So many counts for the noise that the steps of the converter do not matter.
     gain = float(np.exp(random.uniform(np.log(1.5), np.log(60)))) / noise_e
     offset = float(random.choice([0, 100, 400]))
-    return np.clip(np.rint(image * gain + offset), 0, 65535).astype(np.uint16)
+    return np.asarray(np.clip(np.rint(image * gain + offset), 0, 65535), np.uint16)

@@ -1,0 +1,106 @@
+"""Command line of the spots recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smartscope.training._spots import (
+    SpotsConfig,
+    SpotScores,
+    evaluate_spots,
+    train_spots,
+)
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``spots``."""
+    default = SpotsConfig()
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of the package"
+    )
+    parser.add_argument(
+        "--photographs", type=Path, help="NAME_img.tif images for backgrounds"
+    )
+    parser.add_argument("--steps", type=int, default=default.steps)
+    parser.add_argument("--scenes", type=int, default=default.scenes)
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--threads", type=int, default=default.threads)
+    parser.add_argument(
+        "--checkpoint", type=Path, help="keep the state here, and go on from it"
+    )
+    _add_rivals(parser)
+    parser.add_argument("--images", type=int, default=4, help="of each kind, to score")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, evaluate, export."""
+    from smartscope.training._spots_release import export_spots
+
+    config = SpotsConfig(
+        options.photographs,
+        steps=options.steps,
+        seed=options.seed,
+        threads=options.threads,
+        scenes=options.scenes,
+    )
+    trained = train_spots(config, checkpoint=options.checkpoint, report=_say)
+    table = export_spots(
+        trained, options.output, rivals=_rivals(options), images=options.images
+    )
+    for method, scores in table.items():
+        _show(method, scores)
+    _say(f"written: {options.output}")
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``evaluate-spots``."""
+    parser.add_argument(
+        "--model", type=Path, required=True, help="folder of the package"
+    )
+    parser.add_argument("--images", type=int, default=4, help="of each kind")
+    parser.add_argument("--runtime", default="auto")
+    _add_rivals(parser)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """Score a package, and rivals, on the synthetic images held out."""
+    scores = evaluate_spots(
+        options.model, images=options.images, runtime=options.runtime
+    )
+    _show(str(options.model), scores)
+    for method, rival in _rivals(options).items():
+        _show(method, rival)
+
+
+def _add_rivals(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rivals", action="store_true", help="score a Laplacian of Gaussian, too"
+    )
+    parser.add_argument("--ufish", type=Path, help="score this U-FISH ONNX file, too")
+
+
+def _rivals(options: argparse.Namespace) -> dict[str, dict[str, SpotScores]]:
+    from smartscope.training._spots_rivals import classical, ufish
+
+    found = {}
+    if options.images and options.rivals:
+        found["best Laplacian of Gaussian"] = classical(images=options.images)
+    if options.images and options.ufish is not None:
+        found["U-FISH"] = ufish(options.ufish, images=options.images)
+    return found
+
+
+def _show(method: str, scores: dict[str, SpotScores]) -> None:
+    for name, score in scores.items():
+        _say(
+            f"{method}, {name}: F1 {score.f1:.3f}, precision {score.precision:.3f}, "
+            f"recall {score.recall:.3f}, error {score.error_px:.2f} px"
+        )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
