@@ -334,3 +334,46 @@ def test_a_package_keeps_its_description_when_exported(home, tmp_path):
     rdf = yaml.safe_load(Path("there/bioimageio.yaml").read_text())
     assert rdf["license"] == "CC0-1.0"
     assert rdf["format_version"].startswith("0.5.")
+
+
+def test_a_file_that_is_not_there_is_no_misspelt_name(home):
+    said = refused(2, "import", "nothing.onnx")
+    assert "nothing.onnx: there is no such file or folder; check the path" in said
+
+
+def test_the_precision_that_is_built_follows_the_runtime(home, tmp_path):
+    bare(tmp_path / "net.onnx")
+    # Nobody wrote fp16, so nobody is told that it is wrong.
+    said = refused(2, "build", tmp_path / "net.onnx", "--runtime", "openvino")
+    assert "--calibrate: int8 needs images like those of the experiment" in said
+
+
+def test_info_is_for_people_and_json_for_programs(home, tmp_path):
+    domain = {
+        **{"format": 1, "channels": 1, "images": 468},
+        "ranges": {"noise": [0.00158152745, 0.0379147154]},
+        "mean": [-2.15164912] * 8,
+        "precision": [[34.6550819] * 8] * 8,
+        "limit": 8.4,
+    }
+    metrics = {"onnxruntime": {"images": 27, "f1": {"0.5": 0.93, "0.7": 0.84}}}
+    own = {"training": {"metrics": metrics, "seed": 0}, "domain": domain}
+    # Pixels of any number have no formula.
+    sizes = {"y": {"min": 1, "step": 1}, "x": {"min": 16, "step": 4}}
+    package = package_05(sizes, "bcyx", config={"smartscope": own})
+    folder(tmp_path / "known", package)
+    said = good("info", tmp_path / "known").splitlines()
+    assert "  noise: 0.00158 to 0.0379" in said
+    assert "      f1: 0.5 0.93, 0.7 0.84" in said
+    assert max(map(len, said)) < 200 and "34.65" not in "".join(said)
+    assert any("y: any, x: 16 + 4 n" in line for line in said)
+    told = json.loads(good("info", tmp_path / "known", "--json"))
+    assert told["domain"]["precision"] == domain["precision"]
+
+
+def test_a_bench_without_numbers_has_no_table(home, tmp_path):
+    file = bare(tmp_path / "net.onnx")
+    done = models("bench", file, "--runtime", "tensorrt", "-n", "1")
+    assert done.exit_code == 1
+    assert "Not measured:\n* net on tensorrt: " in done.stdout
+    assert "p50 ms" not in done.stdout

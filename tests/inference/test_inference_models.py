@@ -8,9 +8,11 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 from tiny_onnx import (
     UFISH,
     UNET,
+    files,
     folder,
     network,
     package_04,
@@ -143,10 +145,14 @@ def test_what_is_not_finite_is_refused(tmp_path):
 
 
 def test_an_output_of_another_size_is_refused(tmp_path):
-    path = tmp_path / "net.onnx"
-    path.write_bytes(network("GlobalMaxPool", [1, 1, "y", "x"], out=[1, 1, 1, 1]))
+    free = {"min": 1, "step": 1}
+    content = package_05({"y": free, "x": free}, "bcyx")
+    rdf = yaml.safe_load(content["bioimageio.yaml"])
+    del rdf["weights"]["onnx"]["sha256"]
+    pooled = network("GlobalMaxPool", [1, 1, "y", "x"], out=[1, 1, "a", "b"])
+    model = load_model(folder(tmp_path / "abs", files(rdf, pooled)))
     with pytest.raises(ModelError, match=r"has 1 pixels along y; for 4 of the input"):
-        load_model(path).run(ramp(4, 4))
+        model.run(ramp(4, 4))
 
 
 def test_the_same_image_gives_the_same_bits():

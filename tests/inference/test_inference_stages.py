@@ -223,7 +223,7 @@ WRONG = {
     ),
     "other stage": (
         {"segment": {"model": "spots"}},
-        "vision.0.segment.model: .*gives 'spots', this stage needs 'mask' or .*; "
+        "vision.0.segment.model: .*gives 'spots', this stage needs 'mask'.* or .*; "
         "use it in 'spots', 'detect' or 'localise'",
     ),
 }

@@ -8,6 +8,7 @@ import pytest
 from onnx import helper
 from test_model_images import image, layout, model, network  # noqa: F401
 
+from smartscope.core import ModelError
 from smartscope.inference import Axis, Weights
 from smartscope.inference import _registry as registry
 from smartscope.inference._document import Node
@@ -37,6 +38,13 @@ def folding_runtime(monkeypatch):
     kinds["onnxruntime"] = replace(kinds["onnxruntime"], folded=folded)
     monkeypatch.setattr(registry, "RUNTIMES", kinds)
     monkeypatch.setattr("smartscope.inference._choose.RUNTIMES", kinds)
+
+
+def refuse(monkeypatch, folded):
+    """Let the folded runtime be what `folded` gives."""
+    kinds = dict(registry.RUNTIMES)
+    kinds["onnxruntime"] = replace(kinds["onnxruntime"], folded=folded)
+    monkeypatch.setattr(registry, "RUNTIMES", kinds)
 
 
 def net(order="bcyx", **axes):
@@ -84,4 +92,56 @@ def test_frames_of_another_type_get_a_runtime_of_their_own(image, folding_runtim
     third = made.run(image.astype(np.uint16))[0]
     np.testing.assert_allclose(first, second, atol=1e-5)
     np.testing.assert_array_equal(first, third)
-    assert opened == ["uint16", "uint16"]
+    # Both stay open: nothing is built again when the type changes back.
+    assert opened == ["uint16"]
+
+
+def test_what_cannot_be_folded_stays_outside_and_is_said(
+    image,  # noqa: F811
+    folding_runtime,
+    monkeypatch,
+):
+    frame = image.astype(np.uint16)
+    expected = net().run(frame)[0].copy()
+
+    def folded(weights, threads, folding):
+        opened.append(folding.camera)
+        raise ModelError("net: this processing needs operator set 13")
+
+    refuse(monkeypatch, folded)
+    opened.clear()
+    made = net()
+    np.testing.assert_allclose(made.run(frame)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(made.run(frame[:40])[0].shape, (1, 40, 150))
+    assert opened == ["uint16"]
+    assert made.facts()["reports"] == [
+        "pre- and post-processing stay on the host: net: this processing needs "
+        "operator set 13"
+    ]
+
+
+def test_a_folded_network_that_differs_is_not_used(
+    image,  # noqa: F811
+    folding_runtime,
+    monkeypatch,
+):
+    frame = image.astype(np.uint16)
+    expected = net().run(frame)[0].copy()
+    right = registry.RUNTIMES["onnxruntime"].folded
+
+    def folded(weights, threads, folding):
+        return right(weights, threads, replace(folding, postprocessing=((),)))
+
+    refuse(monkeypatch, folded)
+    made = net()
+    np.testing.assert_allclose(made.run(frame)[0], expected, atol=1e-5)
+    (report,) = made.facts()["reports"]
+    assert "differs with the processing inside (by " in report
+
+
+def test_prepared_for_frames_of_8_bits(image, folding_runtime):  # noqa: F811
+    made = net()
+    made.prepare(image.shape, dtype=np.uint8)
+    assert opened == ["uint8"]
+    made.run((image // 16).astype(np.uint8))
+    assert opened == ["uint8"]

@@ -15,16 +15,15 @@ import yaml
 from tiny_onnx import UFISH, UNET, folder, network, package_04
 
 from smartscope.core import ModelError
-from smartscope.inference import load_model
+from smartscope.inference import Answers, import_model, load_model
 from smartscope.inference._card import Card, Decoder
-from smartscope.inference._ort import OrtRuntime
 from smartscope.inference._write import (
     Content,
     export_package,
     read_content,
     write_package,
 )
-from smartscope.inference._write_make import describe_onnx, describe_tensor, with_tests
+from smartscope.inference._write_make import describe_tensor
 
 if TYPE_CHECKING:
     from smartscope.inference._rdf import TensorSpec
@@ -52,15 +51,13 @@ CARD = Card(
 
 def spots(**answers):
     """The real spot network with answers and test tensors."""
-    content = describe_onnx(
-        UFISH,
+    given = Answers(
         preprocessing=["scale_range", {"scale_linear": {"gain": 255}}],
         postprocessing=[{"clip": {"min": 0}}],
         multiple_of=16,
-        card=CARD,
         **answers,
     )
-    return with_tests(content, OrtRuntime(content.weights[0], threads=1))
+    return replace(import_model(UFISH, given), card=CARD)
 
 
 def tiny(order="bcyx", op="Abs", out=None, **more):
@@ -175,24 +172,22 @@ def test_sizes_that_follow(tmp_path):
 
 
 def test_answers_for_a_bare_network(tmp_path):
-    content = describe_onnx(UFISH, multiple_of=16, channels=1)
+    content = import_model(UFISH, Answers(multiple_of=16))
     (given,), (out,) = content.inputs, content.outputs
     assert given.layout.axis("y").least == given.layout.axis("y").step == 16
     assert out.layout.axis("y").scale == 1
     with pytest.raises(ModelError, match="takes 4 axes, not 'cyx'; name them"):
-        describe_onnx(UFISH, axes="cyx")
+        import_model(UFISH, Answers(axes="cyx"))
     path = tmp_path / "two.onnx"
     path.write_bytes(network("Add", [1, 1, 8, 8], inputs=2))
-    with pytest.raises(ModelError, match="the network has 2 inputs; only"):
-        describe_onnx(path)
+    with pytest.raises(ModelError, match="the network has 2 inputs; import it as"):
+        import_model(path, Answers())
 
 
 def test_sizes_are_measured_where_no_file_states_them(tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(network("GlobalMaxPool", [1, 1, 32, 32], out=[1, 1, "h", "w"]))
-    content = describe_onnx(path)
-    content = with_tests(content, OrtRuntime(content.weights[0], threads=1))
-    axis = content.outputs[0].layout.axis("y")
+    axis = import_model(path, Answers()).outputs[0].layout.axis("y")
     assert axis.size_for(32) == 1
 
 

@@ -38,7 +38,9 @@ def test_the_demos_are_those_the_readme_names() -> None:
     assert NAMES == [
         "demo_camera",
         "follow_cell",
+        "full_light",
         "hold_signal",
+        "quarter_light",
         "quickstart",
         "replay",
     ]

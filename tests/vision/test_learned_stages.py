@@ -179,7 +179,9 @@ def test_each_view_has_a_window_of_its_own(tmp_path):
 
 
 def test_the_window_counts_channels(tmp_path):
-    with pytest.raises(ConfigError, match=r"wants 1 channels in 3 frames.*names 2"):
+    with pytest.raises(
+        ConfigError, match=r"wants 1 channel in each of 3 frames.*gets 2"
+    ):
         use = {"model": windowed(tmp_path), "on": {"channel": ["A", "B"]}} | FAST
         pipeline({"denoise": use}, channels=("A", "B"))
 
@@ -253,7 +255,7 @@ def test_what_went_on_in_a_field_that_is_left_ends(tmp_path):
 
 
 def test_an_event_needs_a_name(tmp_path):
-    with pytest.raises(ConfigError, match=r"vision.0.event.model: .*give 'kind'"):
+    with pytest.raises(ConfigError, match=r"vision.0.event.kind: .*give 'kind'"):
         pipeline({"event": {"model": happening(tmp_path)} | FAST})
     with pytest.raises(ConfigError, match="unknown field of 'event' 'feature'"):
         pipeline({"event": {"model": "x", "feature": "area_um2"}})

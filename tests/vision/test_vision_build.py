@@ -27,7 +27,7 @@ WRONG = {
     ),
     "choice": (
         [{"segment": {"method": "ostu"}}],
-        "vision.0.segment.method: .*'otsu'.*found 'ostu'",
+        "vision.0.segment.method: found 'ostu', .*; did you mean 'otsu'?",
     ),
     "number": (
         ["segment", {"track": {"max_distance_um": -1}}],

@@ -20,7 +20,7 @@ from smartscope.inference import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from smartscope.inference import Axis, Card, Description, Entry, Layout, TensorSpec
@@ -226,6 +226,7 @@ def _tensor(
 def _axis(axis: Axis) -> str:
     if axis.least is not None:
         text = f"{axis.least} + {axis.step} n" if axis.step else str(axis.least)
+        text = "any" if (axis.least, axis.step) == (1, 1) else text
     elif axis.name == "b":
         text = "1"
     elif (axis.scale, axis.offset) != (1.0, 0):
@@ -263,14 +264,39 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         for tensor in facts[kind]:
             yield from _tensor_lines(tensor)
     yield from _weight_lines(facts)
-    for key in ("training", "domain"):
-        if facts.get(key):
-            yield ""
-            yield key.capitalize()
-            yield from (f"  {name}: {value}" for name, value in facts[key].items())
+    if facts.get("training"):
+        yield ""
+        yield "Training"
+        yield from _nested(facts["training"], "  ")
+    if facts.get("domain"):
+        yield ""
+        yield "Images it knows (others are 'unfamiliar' in a run)"
+        yield from _domain_lines(facts["domain"])
     if facts.get("documentation"):
         yield ""
         yield facts["documentation"].rstrip()
+
+
+def _nested(facts: Mapping[str, Any], margin: str) -> Iterator[str]:
+    """Settings below each other; a mapping of plain values on one line."""
+    for name, value in facts.items():
+        if not isinstance(value, dict):
+            yield f"{margin}{name}: {value}"
+        elif any(isinstance(inner, dict) for inner in value.values()):
+            yield f"{margin}{name}"
+            yield from _nested(value, margin + "  ")
+        else:
+            told = ", ".join(f"{key} {inner}" for key, inner in value.items())
+            yield f"{margin}{name}: {told}"
+
+
+def _domain_lines(domain: Mapping[str, Any]) -> Iterator[str]:
+    """What a person can read of it; matrices are for the program and ``--json``."""
+    for name in ("channels", "images"):
+        if name in domain:
+            yield f"  {name}: {domain[name]}"
+    for name, (low, high) in domain.get("ranges", {}).items():
+        yield f"  {name}: {low:.3g} to {high:.3g}"
 
 
 def _tensor_lines(tensor: dict[str, Any]) -> Iterator[str]:

@@ -50,7 +50,7 @@ def build_one(
     *,
     runtime: str,
     sm: str | None,
-    precision: str,
+    precision: str | None,
     shape: str | None,
     camera: str | None,
     calibrate: Path | None,
@@ -66,6 +66,7 @@ def build_one(
     ModelError
         The runtime cannot build it.
     """
+    precision = precision or ("int8" if runtime in _QUANTISED else "fp16")
     _check(runtime, sm, precision, calibrate)
     path = find_model(name)
     with reading():

@@ -216,8 +216,12 @@ def models_build(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="fp32, fp16, int8 or fp8.")
-    ] = "fp16",
+        str | None,
+        typer.Option(
+            "--precision",
+            help="fp32, fp16, int8 or fp8; default fp16 for cards, int8 for CPUs.",
+        ),
+    ] = None,
     shape: Annotated[
         str | None,
         typer.Option("--shape", help="Image size it is for, YxX; default a range."),

@@ -54,7 +54,7 @@ def import_one(
         postprocessing=tuple(_yaml(text, "--postprocess") for text in postprocess),
         decoder=None if decoder is None else _yaml(decoder, "--decoder"),
     )
-    source = find_model(file)
+    source = _source(file)
     name = answers.name or (source.name if source.is_dir() else source.stem)
     target = _place(name, replace)
     with reading():
@@ -76,6 +76,18 @@ def import_one(
         )
     typer.echo(f"Try: smartscope models check {name}")
     return 0
+
+
+def _source(file: Path) -> Path:
+    """What is imported: a file or folder, not a name that might be misspelt."""
+    try:
+        return find_model(file)
+    except ConfigError as error:
+        if file.exists():
+            raise
+        raise ConfigError(
+            "there is no such file or folder", file=str(file), fix="check the path"
+        ) from error
 
 
 def _yaml(text: str, option: str) -> Any:
@@ -128,7 +140,9 @@ def export_one(model: str, target: Path, *, kind: str, zipped: bool) -> int:
     source = find_model(model)
     if zipped and kind != "bioimageio":
         raise ConfigError(
-            f"a {kind} file is one file already", field="--zip", fix="leave it out"
+            f"--format {kind} writes one file already",
+            field="--zip",
+            fix="leave it out",
         )
     suffix = {"bioimageio": ".zip" if zipped else "", "czann": ".czann"}
     ending = suffix.get(kind, ".onnx")

@@ -123,8 +123,9 @@ def _report(result: RunResult) -> tuple[str | None, str]:
 
 
 def _replay_facts(result: ReplayResult) -> dict[str, Any]:
+    same = "identical" if result.tolerance is None else "within tolerance"
     return {
-        "outcome": "identical" if result.identical else "different",
+        "outcome": same if result.identical else "different",
         "message": result.message,
         "exit_code": result.exit_code,
         "decisions": result.decisions,

@@ -324,15 +324,21 @@ def bench_command(
     work: Annotated[
         str,
         typer.Argument(
-            help="react, burst, overload, record, startup, light, soak, or all but "
-            "soak: all.",
+            help="react, burst, overload, record, startup, light, or all of these: "
+            "all; soak, decoders, denoise-detect, quarter-light.",
             metavar="WORK",
         ),
     ],
     repetitions: Annotated[
-        int,
-        typer.Option("--repetitions", "-n", help="Runs of each peer.", metavar="N"),
-    ] = 5,
+        int | None,
+        typer.Option(
+            "--repetitions",
+            "-n",
+            help="Runs of each peer, 5 if not given; specimens of quarter-light.",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
     json_to: Annotated[
         str | None,
         typer.Option("--json", help="Write JSON; '-' prints it.", metavar="FILE"),
@@ -351,8 +357,29 @@ def bench_command(
     ] = None,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Soak for an hour and a quarter of an hour."),
+        typer.Option(
+            "--full",
+            help="Soak for an hour and a quarter of an hour; denoise-detect for a "
+            "minute at each rate; quarter-light with 60 specimens.",
+        ),
     ] = False,
+    rate: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--rate",
+            help="Frames per second of denoise-detect, instead of 10, 20 and 30; may "
+            "be repeated.",
+            metavar="FPS",
+        ),
+    ] = None,
+    denoiser: Annotated[
+        str | None,
+        typer.Option("--denoiser", help="Model of denoise-detect.", metavar="MODEL"),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option("--detector", help="Model of denoise-detect.", metavar="MODEL"),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with 1 if something is not reached."),
@@ -363,17 +390,21 @@ def bench_command(
     Drives Micro-Manager's demo devices only. Keep the machine idle meanwhile.
     """
     _quiet_pymmcore()
-    from smartscope.app._bench import run_bench
+    from smartscope.app._bench import Wanted, run_bench
 
-    code = run_bench(
-        work,
+    wanted = Wanted(
+        work=work,
         repetitions=repetitions,
         json_to=json_to,
         markdown=markdown,
         scratch=scratch,
         full=full,
         strict=strict,
+        rates=tuple(rate or ()),
+        denoiser=denoiser,
+        detector=detector,
     )
+    code = run_bench(wanted)
     raise typer.Exit(code)
 
 

@@ -13,15 +13,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smartscope.bench._catalogue import WORKS, Task
-    from smartscope.bench._harness import Bench, bench, check_scratch
+    from smartscope.bench._harness import Bench, Loop, bench, check_scratch
     from smartscope.bench._models import ModelBench, Subject, bench_models
     from smartscope.bench._models_tables import models_to_markdown, models_to_text
+    from smartscope.bench._quarter import (
+        FIRST_SEED,
+        FULL_SEEDS,
+        SEEDS,
+        QuarterLight,
+        quarter_light,
+    )
+    from smartscope.bench._quarter_tables import (
+        quarter_to_json,
+        quarter_to_markdown,
+        quarter_to_text,
+    )
     from smartscope.bench._tables import to_json, to_markdown, to_text
 
 __all__ = [
+    "FIRST_SEED",
+    "FULL_SEEDS",
+    "SEEDS",
     "WORKS",
     "Bench",
+    "Loop",
     "ModelBench",
+    "QuarterLight",
     "Subject",
     "Task",
     "bench",
@@ -29,15 +46,23 @@ __all__ = [
     "check_scratch",
     "models_to_markdown",
     "models_to_text",
+    "quarter_light",
+    "quarter_to_json",
+    "quarter_to_markdown",
+    "quarter_to_text",
     "to_json",
     "to_markdown",
     "to_text",
 ]
 
 _HOMES = {
+    "FIRST_SEED": "_quarter",
+    "FULL_SEEDS": "_quarter",
+    "SEEDS": "_quarter",
     "WORKS": "_catalogue",
     "Task": "_catalogue",
     "Bench": "_harness",
+    "Loop": "_harness",
     "ModelBench": "_models",
     "Subject": "_models",
     "bench": "_harness",
@@ -45,6 +70,11 @@ _HOMES = {
     "check_scratch": "_harness",
     "models_to_markdown": "_models_tables",
     "models_to_text": "_models_tables",
+    "QuarterLight": "_quarter",
+    "quarter_light": "_quarter",
+    "quarter_to_json": "_quarter_tables",
+    "quarter_to_markdown": "_quarter_tables",
+    "quarter_to_text": "_quarter_tables",
     "to_json": "_tables",
     "to_markdown": "_tables",
     "to_text": "_tables",

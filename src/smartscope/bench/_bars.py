@@ -155,6 +155,19 @@ BARS: tuple[Bar, ...] = (
     ),
     Bar("soak, written", "every frame written", _unrecorded, 0.0),
     *(
+        bar
+        for rate in (10, 20, 30)
+        for bar in (
+            Bar(f"denoise-detect, {rate}/s", "0 lost", _plain("lost"), 0.0),
+            Bar(
+                f"denoise-detect, {rate}/s",
+                "every skipped frame counted",
+                _unaccounted,
+                0.0,
+            ),
+        )
+    ),
+    *(
         Bar(f"decoders, {name}", f"median <= {ms:g} ms", _latency("median"), ms, "ms")
         for name, ms in _DECODER_MS.items()
     ),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from smartscope.bench._job import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PEERS = ("floor", "plain", "smartscope")
 REACTION = "image in the core to property set, less the analysis of that frame"
@@ -19,6 +23,9 @@ NOTES = (
     "nothing compressed. smartscope writes its journal also where pixels are not.",
     "x floor: median latency over that of the floor; with two floors, of the one that "
     "writes nothing.",
+    "Denoise and detect: the camera shows frames of the simulated specimen made "
+    "before; floor pops the newest, calls the same runtimes on tensors filled once, "
+    "decodes and sets the property: it neither scales images nor tracks.",
     "CPU ms/frame: all threads and ended children, first to last frame, the demo "
     "camera's own image making included; CPU to close: the same until all is written.",
 )
@@ -190,6 +197,53 @@ def soak(*, full: bool) -> tuple[Task, ...]:
     )
 
 
+RATES = (10.0, 20.0, 30.0)
+DENOISER, DETECTOR = "denoise", "nuclei"
+
+
+def denoise_detect(
+    rates: Sequence[float] = (),
+    *,
+    denoiser: str = "",
+    detector: str = "",
+    full: bool = False,
+) -> tuple[Task, ...]:
+    """The loop with models, one task for each camera rate.
+
+    Parameters
+    ----------
+    rates : sequence of float
+        Frames per second; empty is `RATES`.
+    denoiser, detector : str
+        Paths of models; empty are the shipped ones, looked for when they are run.
+    full : bool
+        A minute of each rate, not ten seconds.
+    """
+    seconds = 60.0 if full else 10.0
+    return tuple(
+        Task(
+            name=f"denoise-detect, {rate:g}/s",
+            title=f"Denoise and detect, 512 x 512 at {rate:g} frames/s",
+            latency="lag: newest frame received by the core to property set, models "
+            "included",
+            job=Job(
+                kind="denoise-detect",
+                peer="",
+                exposure_ms=1000 / rate,
+                frames=max(2, int(seconds * rate)),
+                hold_s=seconds,
+                denoiser=denoiser or DENOISER,
+                detector=detector or DETECTOR,
+            ),
+            entrants=(
+                Entrant(peer="floor", reference=True),
+                Entrant(peer="smartscope"),
+            ),
+        )
+        for rate in rates or RATES
+    )
+
+
 _DECODED = {
     "stardist": "StarDist at grid 2, with drawing",
     "watershed": "watershed of a mask",
@@ -216,5 +270,6 @@ WORKS: dict[str, tuple[Task, ...]] = {
     "light": LIGHT,
     "soak": soak(full=False),
     "decoders": DECODERS,
+    "denoise-detect": denoise_detect(),
     "all": (A, B, C1, C1_WRITTEN, C2, C4, BURST, STARTUP, *LIGHT),
 }

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from smartscope.bench._measured import Marks, WallClock, mark
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smartscope.bench._job import Job
 
 CAMERA, LED, SHUTTER, CHANNEL = "Camera", "LED", "Shutter", "FITC"
@@ -63,6 +65,8 @@ class Log:
         Of sequences, in order of arrival; `received` is the core's wall-clock text.
     keep : bool
         False only counts: a soak watches memory, and this would be what grows.
+    picture : function or None
+        From the number of a frame to the pixels that stand for it.
     """
 
     frames: int
@@ -71,6 +75,7 @@ class Log:
     marks: Marks = field(default_factory=Marks)
     wall: WallClock = field(default_factory=WallClock)
     keep: bool = True
+    picture: Callable[[int], Any] | None = None
     _count: int = 0
 
     def counted(self) -> None:

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smartscope.bench._bars import bars_of
-from smartscope.bench._catalogue import WORKS, Entrant, Task, soak
+from smartscope.bench._catalogue import (
+    DENOISER,
+    DETECTOR,
+    WORKS,
+    Entrant,
+    Task,
+    denoise_detect,
+    soak,
+)
 from smartscope.bench._machine import (
     MOST_LOAD,
     commit,
@@ -26,6 +34,7 @@ from smartscope.bench._machine import (
 from smartscope.bench._stats import over_runs, ratio
 from smartscope.config import did_you_mean, shipped
 from smartscope.core import ConfigError
+from smartscope.inference import find_model
 from smartscope.rig import import_quietly
 
 import_quietly()
@@ -37,6 +46,47 @@ if TYPE_CHECKING:
     from smartscope.bench._job import Job
 
 _PATIENCE_S = 180.0
+LOOP = "denoise-detect"
+MOST_PER_S = 1000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """What the loop with models is measured with.
+
+    Attributes
+    ----------
+    rates : tuple of float
+        Frames per second; empty are 10, 20 and 30.
+    denoiser, detector : str
+        Names or paths of models.
+    """
+
+    rates: tuple[float, ...] = ()
+    denoiser: str = DENOISER
+    detector: str = DETECTOR
+
+    def tasks(self, *, full: bool) -> tuple[Task, ...]:
+        """The tasks, with models that are there.
+
+        Raises
+        ------
+        ConfigError
+            A rate is no rate, or there is no such model.
+        """
+        for rate in self.rates:
+            if not 0 < rate <= MOST_PER_S:
+                raise ConfigError(
+                    f"{rate:g} frames per second cannot be measured",
+                    field="--rate",
+                    fix=f"give more than 0 and at most {MOST_PER_S:g}",
+                )
+        return denoise_detect(
+            self.rates,
+            denoiser=str(find_model(self.denoiser).resolve()),
+            detector=str(find_model(self.detector).resolve()),
+            full=full,
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,6 +189,7 @@ def bench(
     scratch: Path | None = None,
     full: bool = False,
     frames: int | None = None,
+    loop: Loop | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Bench:
     """Measure one work, every peer in fresh processes, interleaved.
@@ -153,18 +204,22 @@ def bench(
         Where runs are written, and deleted again; default the system's own folder for
         temporary files. A RAM disk measures the software, not the disk.
     full : bool
-        The soak in its full length: an hour and a quarter of an hour.
+        The soak in its full length: an hour and a quarter of an hour; the loop with
+        models for a minute at each rate.
     frames : int, optional
         At most so many frames, to try it out.
+    loop : Loop, optional
+        Models and camera rates, for ``denoise-detect``.
     progress : function
         Told in a line what is run next.
 
     Raises
     ------
     ConfigError
-        Unknown work, no repetition, or a scratch folder that is none or too full.
+        Unknown work or model, no repetition, or a scratch folder that is none or too
+        full.
     """
-    tasks = _tasks(work, full=full, frames=frames)
+    tasks = _tasks(work, full=full, frames=frames, loop=loop)
     if repetitions < 1:
         raise ConfigError(
             f"{repetitions} repetitions measure nothing",
@@ -186,16 +241,29 @@ def bench(
     return whole
 
 
-def _tasks(work: str, *, full: bool, frames: int | None) -> Sequence[Task]:
+def _tasks(
+    work: str, *, full: bool, frames: int | None, loop: Loop | None
+) -> Sequence[Task]:
     if work not in WORKS:
         raise ConfigError(
             f"there is no work '{work}' to measure", fix=did_you_mean(work, WORKS)
         )
-    if full and work != "soak":
+    if full and work not in ("soak", LOOP):
         raise ConfigError(
-            f"'{work}' has one length only", field="--full", fix="use it with soak"
+            f"'{work}' has one length only",
+            field="--full",
+            fix=f"use it with soak or {LOOP}",
         )
-    tasks = soak(full=True) if full else WORKS[work]
+    if loop is not None and work != LOOP:
+        raise ConfigError(
+            f"'{work}' has no models and no camera rate to choose",
+            field="--rate, --denoiser, --detector",
+            fix=f"use them with {LOOP}",
+        )
+    if work == LOOP:
+        tasks = (loop or Loop()).tasks(full=full)
+    else:
+        tasks = soak(full=True) if full else WORKS[work]
     return tasks if frames is None else [task.shortened(frames) for task in tasks]
 
 

@@ -17,6 +17,7 @@ HOMES = {
     "light": ("_light", "light"),
     "soak": ("_soak", "soak"),
     "decoders": ("_decoders", "decoders"),
+    "denoise-detect": ("_denoise_detect", "measure"),
 }
 
 
@@ -51,6 +52,8 @@ class Job:
         Wall-clock time at which the process was started.
     adapters, cfg : str
         Folder of the device adapters, and the configuration to open.
+    denoiser, detector : str
+        Paths of the models of the loop with models.
     """
 
     kind: str
@@ -67,6 +70,8 @@ class Job:
     spawned_ns: int = 0
     adapters: str = ""
     cfg: str = ""
+    denoiser: str = ""
+    detector: str = ""
 
     @classmethod
     def from_json(cls, text: str) -> Job:

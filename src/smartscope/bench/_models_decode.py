@@ -79,7 +79,7 @@ def _stardist(decoder: Decoder, shape: tuple[int, ...]) -> Decode:
         image = outputs[decoder.output]
         return rays_to_labels(
             image[decoder.channel],
-            image[decoder.channel + 1 :] if rays is None else outputs[rays],
+            _others(image, decoder.channel) if rays is None else outputs[rays],
             shape=(shape[-2], shape[-1]),
             grid=decoder.options.get("grid", _grid(image, shape)),
             threshold=_threshold(decoder),
@@ -89,6 +89,13 @@ def _stardist(decoder: Decoder, shape: tuple[int, ...]) -> Decode:
     return decode
 
 
+def _others(image: NDArray[np.float32], channel: int) -> NDArray[np.float32]:
+    """All channels but the probability, which comes first as a rule."""
+    import numpy as np
+
+    return image[1:] if channel == 0 else np.delete(image, channel, axis=0)
+
+
 def _flows(decoder: Decoder, shape: tuple[int, ...]) -> Decode:
     from smartscope.vision.decode import flows_to_labels
 
@@ -96,7 +103,14 @@ def _flows(decoder: Decoder, shape: tuple[int, ...]) -> Decode:
 
     def decode(outputs: Outputs) -> Any:
         image = outputs[decoder.output]
-        return flows_to_labels(image[:2], image[2], threshold=threshold)
+        return flows_to_labels(
+            image[:2],
+            image[2],
+            threshold=threshold,
+            steps=decoder.options.get("steps", 200),
+            flow_threshold=decoder.options.get("flow_threshold", 0.4),
+            min_area_px=decoder.options.get("min_size", 0),
+        )
 
     return decode
 

@@ -54,9 +54,11 @@ def _render(bench: ModelBench, table: str) -> str:
         if row.problem
     ]
     notes = [f"* {note}" for note in NOTES]
-    parts = ["\n".join(facts), table, "\n".join(notes)]
+    parts = ["\n".join(facts)]
+    if any(row.whole_ms for row in bench.rows):
+        parts += [table, "\n".join(notes)]
     if problems:
-        parts.insert(2, "\n".join(["Not measured:", *problems]))
+        parts.append("\n".join(["Not measured:", *problems]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _Seam(pymmcore.CMMCore):
-    """Stands between `CMMCorePlus` and the driver; notes times, changes nothing."""
+    """Stands between `CMMCorePlus` and the driver; may show other pixels."""
 
     seam_log: Log | None
 
@@ -37,13 +37,11 @@ class _Seam(pymmcore.CMMCore):
         if log is not None:
             if log.keep:
                 tags = args[-1]
-                log.pops.append(
-                    (
-                        time.perf_counter_ns(),
-                        tags.GetSingleTag("ImageNumber").GetValue(),
-                        tags.GetSingleTag("TimeReceivedByCore").GetValue(),
-                    )
-                )
+                number = tags.GetSingleTag("ImageNumber").GetValue()
+                received = tags.GetSingleTag("TimeReceivedByCore").GetValue()
+                log.pops.append((time.perf_counter_ns(), number, received))
+                if log.picture is not None:
+                    image = log.picture(int(number))
             log.counted()
         return image
 

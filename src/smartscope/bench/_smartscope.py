@@ -17,7 +17,7 @@ from smartscope.core import SmartscopeError
 from smartscope.record import latency_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from smartscope.bench._job import Job
     from smartscope.record import RunFolder
@@ -42,15 +42,19 @@ def bench_rig(**roles: str) -> RigConfig:
     return rig.model_copy(update={"source_file": shipped.source_file})
 
 
-def bench_experiment(job: Job, acquisition: Any, *, ask: str) -> Experiment:
+def bench_experiment(
+    job: Job, acquisition: Any, *, ask: str, vision: Sequence[Any] | None = None
+) -> Experiment:
     """An experiment of the bench; light is on, and its budget is watched."""
+    if vision is None:
+        vision = [{"use": str(STAGE), "parameters": {"analysis": job.analysis}}]
     return Experiment.model_validate(
         {
             "name": "bench",
             "rig": "demo_laser_rig.yaml",
             "acquisition": acquisition,
             "light": {CHANNEL: {"488": {"power_percent": 1}}},
-            "vision": [{"use": str(STAGE), "parameters": {"analysis": job.analysis}}],
+            "vision": vision,
             "policies": [{"use": str(POLICY), "ask": ask, "frames": job.frames}],
             "safety": {"dose_per_fov_relative": 1e9},
             "record": {"images": job.recorded, "compression": "none"},

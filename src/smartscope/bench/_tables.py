@@ -102,9 +102,12 @@ def _render(
         if table.task.latency:
             parts.append(f"Latency: {table.task.latency}.")
         parts.append(draw(*_cells(table)))
-        if steps := _inner(table.medians.get("smartscope", {}), "more", "steps_ms"):
-            parts.append("Where the time goes in smartscope, ms:")
-            parts.append(draw(("step", *_STEP_CELLS), _step_cells(steps)))
+        for name, row in table.medians.items():
+            if steps := _inner(row, "more", "steps_ms"):
+                parts.append(f"Where the time goes in {name}, ms:")
+                parts.append(draw(("step", *_STEP_CELLS), _step_cells(steps)))
+        if models := _models(table):
+            parts.append("\n".join(models))
     rows = [row for table in bench.tables for row in _bar_cells(table)]
     if rows:
         parts.append(f"{heading}Must reach")
@@ -169,6 +172,17 @@ def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
         number(head, digits, "more", key)
     rows = [[cells[i] for _, cells in columns] for i in range(len(table.runs))]
     return [head for head, _ in columns], rows
+
+
+def _models(table: Table) -> list[str]:
+    """Which models ran where; a line for each that differs from the others."""
+    lines: dict[str, None] = {}
+    for name, runs in table.runs.items():
+        for run in runs:
+            found = _inner(run.got or {}, "more", "models") or {}
+            for stage, words in found.items():
+                lines[f"* {name}, {stage}: {words}"] = None
+    return list(lines)
 
 
 def _inner(row: Mapping[str, Any], *keys: str) -> Any:

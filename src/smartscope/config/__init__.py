@@ -16,7 +16,7 @@ from smartscope.config._experiment import (
     ScheduleConfig,
     StageUse,
 )
-from smartscope.config._explain import did_you_mean, near
+from smartscope.config._explain import did_you_mean, explain, near, refuse
 from smartscope.config._load import load_experiment, load_rig, rig_of
 from smartscope.config._paths import (
     find_experiment,
@@ -77,11 +77,13 @@ __all__ = [
     "did_you_mean",
     "dump_experiment",
     "dump_yaml",
+    "explain",
     "find_experiment",
     "find_rig",
     "load_experiment",
     "load_rig",
     "near",
+    "refuse",
     "resolve",
     "rig_of",
     "shipped",

@@ -45,8 +45,13 @@ class Records(Protocol):
         """Journal an entry of any kind."""
         ...
 
-    def observed(self, seen: Observation, stamps: Mapping[str, int]) -> None:
-        """Journal what vision saw, and keep its label image."""
+    def observed(
+        self,
+        seen: Observation,
+        stamps: Mapping[str, int],
+        costs: Mapping[str, float],
+    ) -> None:
+        """Journal what vision saw, when, what models took for it; keep its labels."""
         ...
 
     def decided(self, decision: Decision) -> None:
@@ -174,7 +179,7 @@ class Controller:
             "taken": t_taken,
             "seen": t_seen,
         }
-        self._records.observed(seen, stamps)
+        self._records.observed(seen, stamps, self._pipeline.costs)
         decisions = self._host.decide(seen, self._clock.now_ns)
         for decision in decisions:
             self._records.decided(decision)

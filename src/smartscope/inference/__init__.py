@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from smartscope.inference._engines import ALL_CAPABILITIES
     from smartscope.inference._fold import Folding
     from smartscope.inference._frame_statistics import FrameStatistics, frame_statistics
-    from smartscope.inference._import import Answers, import_model, synthetic_image
+    from smartscope.inference._import import Answers, import_model
     from smartscope.inference._library import (
         Entry,
         find_model,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from smartscope.inference._rdf import Description, TensorSpec, open_description
     from smartscope.inference._registry import RUNTIMES, available, open_runtime
     from smartscope.inference._remote import RemoteRuntime, is_remote, remote_settings
+    from smartscope.inference._synthetic import synthetic_image
     from smartscope.inference._torch import TorchRuntime
     from smartscope.inference._trt_report import BuildReport, build
     from smartscope.inference._verdicts import Trial, Verdict, cache_folder
@@ -52,11 +53,7 @@ if TYPE_CHECKING:
         read_content,
         write_package,
     )
-    from smartscope.inference._write_make import (
-        describe_onnx,
-        describe_tensor,
-        with_tests,
-    )
+    from smartscope.inference._write_make import describe_tensor, with_tests
 
 _WHERE = {
     "ALL_CAPABILITIES": "_engines",
@@ -98,7 +95,6 @@ _WHERE = {
     "check_onnx": "_weights_onnx",
     "choose": "_choose",
     "default_threads": "_ort",
-    "describe_onnx": "_write_make",
     "describe_tensor": "_write_make",
     "deviation": "_choose",
     "export_package": "_write",
@@ -117,7 +113,7 @@ _WHERE = {
     "read_czann": "_czann",
     "register_layout": "_weights",
     "remote_settings": "_remote",
-    "synthetic_image": "_import",
+    "synthetic_image": "_synthetic",
     "tolerance_of": "_opening",
     "user_folder": "_library",
     "with_tests": "_write_make",
@@ -165,7 +161,6 @@ __all__ = [
     "check_onnx",
     "choose",
     "default_threads",
-    "describe_onnx",
     "describe_tensor",
     "deviation",
     "export_package",

@@ -29,6 +29,7 @@ class Axis:
         where it follows from the input.
     scale : float
         Of an output: pixels of it for one pixel of the input; 0.5 is a grid of 2.
+        0 where the size is `offset`, whatever the input has.
     offset : int
         Of an output: pixels by which it is longer (shorter, if negative) than
         ``scale * input``, half of them at each end.

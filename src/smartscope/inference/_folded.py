@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smartscope.inference._document import refusal
 from smartscope.inference._fold import Folding, foldable, frame_scale, scaling
+from smartscope.inference._operations import Context
+from smartscope.inference._synthetic import synthetic_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from smartscope.inference._intake import Intake
+    from smartscope.inference._model import Model
     from smartscope.inference._outcome import Output
     from smartscope.inference._protocol import Runtime
 
@@ -98,3 +102,70 @@ class FoldedInput:
         gain, offset = frame_scale(self.folding, planes)
         self.gain[...] = gain
         self.offset[...] = offset
+
+
+def check_folded(
+    model: Model,
+    folded: FoldedInput,
+    runtime: Runtime,
+    plain: Runtime,
+    shape: tuple[int, ...],
+    allowed: float,
+) -> None:
+    """Hold a network with its processing inside against the one without.
+
+    Parameters
+    ----------
+    model : Model
+        With one input.
+    folded : FoldedInput
+        Arrays of `runtime`.
+    runtime, plain : Runtime
+        With the processing, and without.
+    shape : tuple of int
+        Of the tensor.
+    allowed : float
+        Largest relative deviation.
+
+    Raises
+    ------
+    ModelError
+        They differ by more, or one of them fails.
+    """
+    from smartscope.inference._choose import deviation
+
+    intake = model.inputs[0]
+    view = intake.layout.as_image(folded.frame)
+    most = np.iinfo(view.dtype).max
+    image = np.minimum(synthetic_image(view.shape), most).astype(view.dtype)
+    context = Context({intake.name: image})
+    view[...] = image
+    folded.scale(image)
+    found = _finished(model, runtime.run(), context, folded.done)
+    (array,) = plain.prepare([shape])
+    everything = (slice(None),) * (image.ndim - 1)
+    intake.scaled(image).write(everything, intake.layout.as_image(array))
+    wanted = _finished(model, plain.run(), context, (0,) * len(model.outputs))
+    error = deviation(found, wanted)
+    if error is None or error > allowed:
+        by = "in shape" if error is None else f"by {error:.3g}, {allowed:g} is allowed"
+        raise refusal(
+            f"{runtime.name} differs with the processing inside ({by})", file=model.file
+        )
+
+
+def _finished(
+    model: Model,
+    tensors: Sequence[NDArray[Any]],
+    context: Context,
+    done: Sequence[int],
+) -> list[NDArray[np.float32]]:
+    """Outputs after post-processing, as copies; raises `ModelError`."""
+    found = []
+    for output, tensor, after in zip(model.outputs, tensors, done, strict=False):
+        try:
+            image = output.layout.as_image(tensor)
+        except ValueError as error:
+            raise refusal(f"an output has {error}", file=model.file) from error
+        found.append(np.array(output.finish(image, context, after)))
+    return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smartscope.core import ModelError
 from smartscope.inference._document import refusal
+from smartscope.inference._operations import is_wide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from smartscope.inference._axes import Layout
     from smartscope.inference._operations import Operation
+    from smartscope.inference._rdf_tensor import Follow
 
 _SPATIAL = "zyx"
 
@@ -39,12 +42,30 @@ class Scaled:
     def write(self, region: tuple[slice, ...], into: NDArray[Any]) -> None:
         """Write a region of the image (slices of its space axes) into an array."""
         part = self.planes[(slice(None), *region)]
-        if self.gain is None:
+        direct = into.dtype.kind == "f" or np.can_cast(part.dtype, into.dtype)
+        if self.gain is None and direct:
             into[...] = part
-            return
-        # One pass from camera counts to scaled floats, without a copy between.
-        np.multiply(part, self.gain, out=into, casting="unsafe")
-        into += self.offset
+        elif self.gain is None or into.dtype.kind != "f":
+            self._write_whole(part, into)
+        else:
+            # One pass from camera counts to scaled floats, without a copy between.
+            np.multiply(part, self.gain, out=into, casting="unsafe")
+            into += self.offset
+
+    def _write_whole(self, part: NDArray[Any], into: NDArray[Any]) -> None:
+        """Write for a network that reads whole numbers, within their limits."""
+        exact = part
+        if self.gain is not None and self.offset is not None:
+            exact = part * self.gain + self.offset
+        if exact.dtype.kind == "f" and not np.isfinite(exact).all():
+            raise ModelError(
+                "the image holds values that are not finite, and the network reads "
+                "whole numbers; correct the step that made the image"
+            )
+        if into.dtype.kind in "iu":
+            limits = np.iinfo(into.dtype)
+            exact = np.clip(exact, limits.min, limits.max)
+        np.copyto(into, exact, casting="unsafe")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,12 +82,15 @@ class Intake:
         Pre-processing, in order.
     file : str
         The model, for messages.
+    follows : mapping of str to Follow
+        Axes whose size is tied to another axis of an input.
     """
 
     name: str
     layout: Layout
     operations: tuple[Operation, ...]
     file: str
+    follows: Mapping[str, Follow] = field(default_factory=dict)
 
     @property
     def channels(self) -> int | None:
@@ -77,6 +101,10 @@ class Intake:
     def planes(self, image: NDArray[Any]) -> NDArray[Any]:
         """View of an image as ``(c, [z,] y, x)``; ModelError if it is not one."""
         image = np.asarray(image)
+        if image.dtype.kind not in "buif":
+            raise refusal(
+                f"the image holds {image.dtype}, not plain numbers", file=self.file
+            )
         order = self.layout.image_order
         if image.ndim == len(order) - 1:
             image = image[np.newaxis]
@@ -90,6 +118,9 @@ class Intake:
                 file=self.file,
                 fix="give the stage as many channels with 'on', or use another model",
             )
+        if not image.size:
+            shown = " x ".join(map(str, image.shape))
+            raise refusal(f"the image is empty ({shown})", file=self.file)
         return image
 
     def legal(self, axis: str, size: int) -> int | None:
@@ -103,25 +134,34 @@ class Intake:
         What is one multiplication and one addition for each channel is left to the
         copy into the network's array; anything else is done here.
         """
-        gain, offset, rest = self._affine(planes)
+        if is_wide(planes.dtype):
+            # One number for gain and one for offset would cost digits: step by step.
+            gain, offset, rest = None, None, self._steps
+        else:
+            gain, offset, rest = self._affine(planes)
         if not rest:
             return Scaled(planes, gain, offset)
-        image = planes.astype(np.float32)
+        image = planes
         if gain is not None:
-            image *= gain
+            image = np.asarray(np.multiply(planes, gain, dtype=np.float32))
             image += offset
         for operation in rest:
             image = operation(image)
         return Scaled(image)
 
+    @property
+    def _steps(self) -> tuple[Operation, ...]:
+        return tuple(step for step in self.operations if not step.identity)
+
     def _affine(self, planes: NDArray[Any]) -> tuple[Any, Any, tuple[Operation, ...]]:
         """Gain and offset of the first operations together, and those left."""
         gain: Any = None
         offset: Any = None
-        for number, operation in enumerate(self.operations):
+        steps = self._steps
+        for number, operation in enumerate(steps):
             found = operation.affine
             if found is None or (gain is not None and not operation.constant):
-                return gain, offset, self.operations[number:]
+                return gain, offset, steps[number:]
             g, o = (_per_channel(part, planes.ndim) for part in found(planes))
             gain, offset = (g, o) if gain is None else (gain * g, offset * g + o)
         return gain, offset, ()

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smartscope.inference._axes import Axis, Layout
+from smartscope.inference._bare import learn, read_network, read_steps
 from smartscope.inference._card import Card, Decoder
-from smartscope.inference._document import Node, refusal
+from smartscope.inference._document import refusal
 from smartscope.inference._intake import Intake
 from smartscope.inference._model import Model, Tests
-from smartscope.inference._operations import operation_of
 from smartscope.inference._outcome import Output
-from smartscope.inference._package import Package, open_package, read_bytes
-from smartscope.inference._protocol import Weights
+from smartscope.inference._package import Package, open_package
 from smartscope.inference._rdf import Description, open_description, read_weights
-from smartscope.inference._rdf_tensor import check_order
-from smartscope.inference._weights_onnx import check_onnx
 from smartscope.inference._weights_tests import read_test
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from smartscope.inference._protocol import Weights
+    from smartscope.inference._rdf_tensor import TensorSpec
 
 
 def load_model(
@@ -37,7 +34,9 @@ def load_model(
 ) -> Model:
     """Load a model.
 
-    Nothing is run: `Model.prepare` (or the first `Model.run`) opens the runtime.
+    A package is only read; `Model.prepare` (or the first `Model.run`) opens the
+    runtime. An ``.onnx`` file alone is run on two small images, which tell how its
+    outputs follow from its input.
 
     Parameters
     ----------
@@ -69,7 +68,12 @@ def load_model(
     """
     path = Path(path)
     if path.suffix.lower() == ".onnx":
-        answers = _Answers(axes, preprocessing, postprocessing, multiple_of)
+        answers = {
+            "axes": axes,
+            "preprocessing": preprocessing,
+            "postprocessing": postprocessing,
+            "multiple_of": multiple_of,
+        }
         return _bare(path, answers, runtime, threads)
     if axes is not None or preprocessing or postprocessing or multiple_of != 1:
         raise refusal(
@@ -77,9 +81,10 @@ def load_model(
             file=str(path),
             fix="leave them out, or give the .onnx file alone",
         )
-    if path.suffix.lower() == ".czann":
+    if path.suffix.lower() in (".czann", ".pt", ".pth"):
+        kind = "ZEISS" if path.suffix.lower() == ".czann" else "TorchScript"
         raise refusal(
-            "a ZEISS model has to be imported first",
+            f"a {kind} model has to be imported first",
             file=str(path),
             fix="smartscope models import FILE, then give its name",
         )
@@ -95,24 +100,23 @@ def _packaged(
 ) -> Model:
     file = package.name
     weights = read_weights(package, description)
+    inputs, outputs = description.inputs, description.outputs
     if weights[0].kind == "onnx":
-        _try_to_open(weights[0])
-    specs = (*description.inputs, *description.outputs)
+        inputs = _used(inputs, _count_inputs(weights[0]))
     tests = None
-    if all(spec.test and package.has(spec.test.text()) for spec in specs):
-        tests = _PackageTests(package, description)
+    if all(s.test and package.has(s.test.text()) for s in (*inputs, *outputs)):
+        tests = _PackageTests(package, inputs, outputs)
     return Model(
         name=description.name,
         file=file,
         weights=weights,
         card=description.card,
         inputs=tuple(
-            Intake(spec.name, spec.layout, spec.operations, file)
-            for spec in description.inputs
+            Intake(spec.name, spec.layout, spec.operations, file, spec.follows)
+            for spec in inputs
         ),
         outputs=tuple(
-            Output(spec.name, spec.layout, spec.operations, file)
-            for spec in description.outputs
+            Output(spec.name, spec.layout, spec.operations, file) for spec in outputs
         ),
         runtime=runtime,
         threads=threads,
@@ -120,71 +124,60 @@ def _packaged(
     )
 
 
-def _try_to_open(weights: Weights) -> None:
-    """Refuse an ONNX file that the reference runtime does not take; runs nothing."""
+def _count_inputs(weights: Weights) -> int:
+    """Inputs of an ONNX file, which the reference runtime takes; runs nothing.
+
+    Raises
+    ------
+    ModelError
+        It refuses the file.
+    """
     from smartscope.inference._ort import OrtRuntime
 
-    OrtRuntime(weights, threads=1).close()
+    runtime = OrtRuntime(weights, threads=1)
+    runtime.close()
+    return len(runtime.inputs)
+
+
+def _used(specs: tuple[TensorSpec, ...], count: int) -> tuple[TensorSpec, ...]:
+    """Inputs without optional ones that the network does not have."""
+    found = list(specs)
+    for spec in reversed(specs):
+        if len(found) > count and spec.optional:
+            found.remove(spec)
+    return tuple(found)
 
 
 class _PackageTests:
     """Test tensors, read when they are asked for."""
 
-    def __init__(self, package: Package, description: Description) -> None:
-        self._package = package
-        self._description = description
+    def __init__(
+        self,
+        package: Package,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+    ) -> None:
+        self._package, self._inputs, self._outputs = package, inputs, outputs
 
     def __call__(self) -> Tests:
-        package, description = self._package, self._description
         return Tests(
-            tuple(read_test(package, spec) for spec in description.inputs),
-            tuple(read_test(package, spec) for spec in description.outputs),
+            tuple(read_test(self._package, spec) for spec in self._inputs),
+            tuple(read_test(self._package, spec) for spec in self._outputs),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """What the user says about an ``.onnx`` file."""
-
-    axes: str | None
-    preprocessing: Sequence[Any]
-    postprocessing: Sequence[Any]
-    multiple_of: int
 
 
 def _bare(
     path: Path,
-    answers: _Answers,
+    answers: Mapping[str, Any],
     runtime: str | Mapping[str, Any],
     threads: int | None,
 ) -> Model:
-    file = str(path)
-    order = "bcyx" if answers.axes is None else answers.axes
-    check_order(Node(order, file, "axes"), order)
-    content = read_bytes(path)
-    facts = check_onnx(content, file)
-    digest = hashlib.sha256(content).hexdigest()
-    weights = Weights(kind="onnx", content=content, file=file, sha256=digest)
-    _try_to_open(weights)
-    ranks = [len(port.shape) for port in facts.inputs]
-    if ranks != [len(order)]:
-        raise refusal(
-            f"the network takes {' and '.join(map(str, ranks))} axes, not '{order}'",
-            file=file,
-            field="axes",
-            fix="name them in its order, for example bcyx",
-        )
-    layout = _found_layout(order, facts.inputs[0].shape, answers.multiple_of)
-    plain = Layout(tuple(Axis(letter) for letter in order))
+    weights, file = read_network(path), str(path)
+    order = "bcyx" if answers["axes"] is None else answers["axes"]
+    layout, outputs = learn(weights, order, multiple_of=answers["multiple_of"])
     before, after = (
-        tuple(
-            operation_of(item, layout.image_order, None)
-            for item in Node(list(written), file, key).items()
-        )
-        for written, key in (
-            (answers.preprocessing, "preprocessing"),
-            (answers.postprocessing, "postprocessing"),
-        )
+        read_steps(answers[key], order, file, key)
+        for key in ("preprocessing", "postprocessing")
     )
     return Model(
         name=path.stem,
@@ -192,22 +185,7 @@ def _bare(
         weights=(weights,),
         card=Card(decoder=Decoder()),
         inputs=(Intake("input", layout, before, file),),
-        outputs=tuple(Output(port.name, plain, after, file) for port in facts.outputs),
+        outputs=tuple(Output(name, out, after, file) for name, out in outputs),
         runtime=runtime,
         threads=threads,
     )
-
-
-def _found_layout(
-    order: str, shape: tuple[int | None, ...], multiple_of: int
-) -> Layout:
-    """Layout of a network that only its own input shape describes."""
-    axes = []
-    for name, size in zip(order, shape, strict=True):
-        if size is not None:
-            axes.append(Axis(name, size))
-        elif name in "yx":
-            axes.append(Axis(name, multiple_of, multiple_of))
-        else:
-            axes.append(Axis(name))
-    return Layout(tuple(axes))

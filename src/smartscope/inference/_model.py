@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smartscope.core import ModelError
 from smartscope.inference._document import refusal
-from smartscope.inference._folded import FoldedInput, folding_of
+from smartscope.inference._folded import FoldedInput, check_folded, folding_of
 from smartscope.inference._intake import Scaled, write_padded
 from smartscope.inference._opening import (
     agreement,
     network_inputs,
     open_for,
     reopen,
+    tolerance_of,
 )
 from smartscope.inference._operations import Context
+from smartscope.inference._plan import Cut, cut
 from smartscope.inference._registry import kind_of
-from smartscope.inference._tiles import Blend, Span, Tiling
+from smartscope.inference._tiles import Blend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,9 +35,6 @@ if TYPE_CHECKING:
     from smartscope.inference._outcome import Output
     from smartscope.inference._protocol import Runtime, Weights
     from smartscope.inference._verdicts import Verdict
-
-TILE_PX = 2048
-"""Longest side given to a network at once, unless it takes one larger size only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class Plan:
 
     Attributes
     ----------
-    shape : tuple of int
-        Image size ``([z,] y, x)`` of the first input.
-    tiling : Tiling
-        Over rows and columns.
+    shapes : tuple of tuple of int
+        Of the images, ``(c, [z,] y, x)``.
+    cut : Cut
+        Margins and tiles.
     arrays : tuple of ndarray
         The runtime's input arrays, as images ``(c, [z,] y, x)``.
     blends : tuple of Blend
@@ -73,16 +73,22 @@ class Plan:
         Of the frames, where the runtime takes them as they are.
     """
 
-    shape: tuple[int, ...]
-    tiling: Tiling
+    shapes: tuple[tuple[int, ...], ...]
+    cut: Cut
     arrays: tuple[NDArray[Any], ...]
     blends: tuple[Blend, ...]
     folded: FoldedInput | None = None
     dtype: Any = None
 
-    def fits(self, image: NDArray[Any]) -> bool:
-        """Whether it was made for images like this one."""
-        return self.shape == image.shape and self.dtype in (None, image.dtype)
+    def fits(self, images: Sequence[NDArray[Any]]) -> bool:
+        """Whether it was made for images like these."""
+        same = self.shapes == tuple(image.shape for image in images)
+        return same and self.dtype in (None, images[0].dtype)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Size of the first image along each axis of space."""
+        return dict(zip("xyz", self.shapes[0][:0:-1], strict=False))
 
 
 class Model:
@@ -141,6 +147,10 @@ class Model:
         self.threads = threads
         self._plan: Plan | None = None
         self._folding: Folding | None = None
+        # By the type of their frames, None without processing inside.
+        self._spare: dict[str | None, Runtime] = {}
+        self._unfit: set[str | None] = set()
+        self._said: list[str] = []
 
     @property
     def decoder(self) -> Decoder:
@@ -152,20 +162,23 @@ class Model:
         """Channels of the image it wants; None if it takes any number."""
         return self.inputs[0].channels
 
-    def prepare(self, *shapes: tuple[int, ...]) -> None:
+    def prepare(self, *shapes: tuple[int, ...], dtype: Any = np.uint16) -> None:
         """Get ready for images of this size: choose the runtime, compile, warm up.
 
         Parameters
         ----------
         *shapes : tuple of int
             ``(y, x)``, ``(c, y, x)`` or ``(c, z, y, x)``, one for each input.
+        dtype : dtype
+            Of the images. On a card, camera counts of 8 and 16 bits each get an
+            engine of their own.
 
         Raises
         ------
         ModelError
             No runtime here runs it, or it takes no image of this size.
         """
-        images = [np.zeros(shape, dtype=np.uint16) for shape in shapes]
+        images = [np.zeros([max(0, n) for n in shape], dtype) for shape in shapes]
         self._prepare(self._planes(images))
 
     def run(self, *images: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
@@ -192,18 +205,20 @@ class Model:
         """
         planes = self._planes(images)
         plan = self._plan
-        if plan is None or not plan.fits(planes[0]):
+        if plan is None or not plan.fits(planes):
             plan = self._prepare(planes)
+        # What becomes infinite on the way is seen at the end, and said there.
+        with np.errstate(all="ignore"):
+            return self._outputs(plan, planes)
+
+    def _outputs(
+        self, plan: Plan, planes: Sequence[NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], ...]:
         scaled = self._scaled(plan, planes)
-        context = Context(
-            {
-                intake.name: plane
-                for intake, plane in zip(self.inputs, planes, strict=True)
-            }
-        )
-        found = self._single(plan, scaled) if plan.tiling.single else None
-        if found is None:
-            found = self._tiled(plan, scaled)
+        names = [intake.name for intake in self.inputs]
+        context = Context(dict(zip(names, planes, strict=True)))
+        run = self._single if plan.cut.tiling.single else self._tiled
+        found = run(plan, scaled)
         done = (0,) * len(found) if plan.folded is None else plan.folded.done
         return tuple(
             output.finish(image, context, after)
@@ -228,10 +243,7 @@ class Model:
             self.runtime, self.verdict = open_for(self, shapes)
         # The test gives what the network takes, and the size is its own.
         self._plan = None
-        if self._folding is not None:
-            self.runtime.close()
-            self.runtime, self._folding = reopen(self, None), None
-        return agreement(self, self.runtime, self._tests())
+        return agreement(self, self._unfolded(), self._tests())
 
     def _tests(self) -> Tests:
         if self.tests is None:
@@ -252,6 +264,7 @@ class Model:
             "sha256": {w.file: w.sha256 for w in self.weights},
             "runtime": None if runtime is None else runtime.name,
             "precision": None if runtime is None else runtime.precision,
+            "reports": self._reports(),
         }
         if verdict is not None:
             known["threads"] = verdict.threads
@@ -260,14 +273,24 @@ class Model:
             known["from_cache"] = verdict.from_cache
             known["reference"] = verdict.reference
             known["candidates"] = [asdict(trial) for trial in verdict.trials]
-            known["reports"] = verdict.reports()
         return known
+
+    def _reports(self) -> list[str]:
+        """Sentences on what did not go as it should, the choice of runtime first."""
+        told = [] if self.verdict is None else self.verdict.reports()
+        for runtime in (self.runtime, *self._spare.values()):
+            # Engines that were found stale, and the like.
+            told += getattr(runtime, "notes", ())
+        return list(dict.fromkeys([*told, *self._said]))
 
     def close(self) -> None:
         """Give back what the runtime holds."""
-        if self.runtime is not None:
-            self.runtime.close()
+        open_ones = [*self._spare.values(), self.runtime]
+        self._spare.clear()
         self.runtime = self._plan = self._folding = None
+        for runtime in open_ones:
+            if runtime is not None:
+                runtime.close()
 
     def _planes(self, images: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         if len(images) != len(self.inputs):
@@ -284,31 +307,26 @@ class Model:
         ]
 
     def _prepare(self, planes: Sequence[NDArray[Any]]) -> Plan:
-        tiling = self._tiling(planes)
-        shapes = [
-            self._tensor_shape(intake, plane, tiling if number == 0 else None)
-            for number, (intake, plane) in enumerate(
-                zip(self.inputs, planes, strict=True)
-            )
-        ]
+        found = cut(self.inputs, self.outputs, planes, self.file)
         # Until it is ready for the new size, the old plan's arrays are not its own.
         self._plan = None
         if self.runtime is None:
-            self.runtime, self.verdict = open_for(self, shapes)
-        folded = self._fold(planes, shapes) if self._may_fold() else None
+            self.runtime, self.verdict = open_for(self, list(found.shapes))
+        dtype = planes[0].dtype if self._may_fold() else None
+        folded = None if dtype is None else self._fold(planes[0], found.shapes[0])
         if folded is not None:
             arrays: tuple[NDArray[Any], ...] = (folded.frame,)
         else:
-            arrays = self.runtime.prepare(shapes)
+            arrays = self._unfolded().prepare(list(found.shapes))
         views = tuple(
             intake.layout.as_image(array)
             for intake, array in zip(self.inputs, arrays, strict=True)
         )
         blends: tuple[Blend, ...] = ()
-        if not tiling.single:
-            blends = tuple(Blend(tiling, output.scale) for output in self.outputs)
-        dtype = planes[0].dtype if self._may_fold() else None
-        self._plan = Plan(planes[0].shape, tiling, views, blends, folded, dtype)
+        if not found.tiling.single:
+            blends = tuple(Blend(found.tiling, output.scale) for output in self.outputs)
+        shapes = tuple(plane.shape for plane in planes)
+        self._plan = Plan(shapes, found, views, blends, folded, dtype)
         return self._plan
 
     def _may_fold(self) -> bool:
@@ -318,20 +336,50 @@ class Model:
             and kind_of(self.verdict.chosen).folded is not None
         )
 
-    def _fold(
-        self, planes: Sequence[NDArray[Any]], shapes: Sequence[tuple[int, ...]]
-    ) -> FoldedInput | None:
-        """Give the processing to the runtime, where it takes frames like these."""
-        folding = folding_of(self.inputs[0], self.outputs, planes[0].dtype)
-        if self.runtime is None or folding != self._folding:
-            if self.runtime is not None:
-                self.runtime.close()
-            self.runtime = reopen(self, folding)
-            self._folding = folding
-        if folding is None:
+    def _fold(self, planes: NDArray[Any], shape: tuple[int, ...]) -> FoldedInput | None:
+        """Give the processing to the runtime, where it takes frames like these.
+
+        Where it does not, or gives something else then, processing stays here: slower
+        and said, but right.
+        """
+        folding = folding_of(self.inputs[0], self.outputs, planes.dtype)
+        if folding is None or folding.camera in self._unfit:
             return None
-        channels = planes[0].shape[0]
-        return FoldedInput.prepare(self.runtime, folding, shapes[0], channels)
+        channels = planes.shape[0]
+        if self._folding == folding and self.runtime is not None:
+            return FoldedInput.prepare(self.runtime, folding, shape, channels)
+        runtime, new = self._spare.pop(folding.camera, None), False
+        try:
+            if runtime is None:
+                runtime, new = reopen(self, folding), True
+            folded = FoldedInput.prepare(runtime, folding, shape, channels)
+            if new:
+                plain, allowed = self._unfolded(), tolerance_of(self)
+                check_folded(self, folded, runtime, plain, shape, allowed)
+        except ModelError as error:
+            if runtime is not None:
+                runtime.close()
+            self._unfit.add(folding.camera)
+            self._said.append(f"pre- and post-processing stay on the host: {error}")
+            return None
+        self._use(runtime, folding)
+        return folded
+
+    def _unfolded(self) -> Runtime:
+        """The runtime without the processing inside, which becomes the one in use."""
+        if self.runtime is None or self._folding is not None:
+            spare = self._spare.pop(None, None)
+            self._use(reopen(self, None) if spare is None else spare, None)
+        if self.runtime is None:
+            raise refusal("the model was closed", file=self.file)
+        return self.runtime
+
+    def _use(self, runtime: Runtime, folding: Folding | None) -> None:
+        """Put a runtime to use; the one before is kept for frames of its type."""
+        if self.runtime is not None:
+            camera = None if self._folding is None else self._folding.camera
+            self._spare[camera] = self.runtime
+        self.runtime, self._folding = runtime, folding
 
     def _scaled(self, plan: Plan, planes: Sequence[NDArray[Any]]) -> list[Scaled]:
         if plan.folded is not None:
@@ -342,58 +390,6 @@ class Model:
             for intake, plane in zip(self.inputs, planes, strict=True)
         ]
 
-    def _tiling(self, planes: Sequence[NDArray[Any]]) -> Tiling:
-        halo = max((output.halo for output in self.outputs), default=0)
-        grid = max((max(1, round(1 / min(o.scale))) for o in self.outputs), default=1)
-        height, width = planes[0].shape[-2:]
-        spans = [
-            Span.over(size, self._tile(axis, size, halo, grid), halo=halo, grid=grid)
-            for axis, size in (("y", height), ("x", width))
-        ]
-        tiling = Tiling(*spans)
-        if not tiling.single and not all(o.spatial for o in self.outputs):
-            raise self._too_large(height, width)
-        return tiling
-
-    def _tile(self, axis: str, size: int, halo: int, grid: int) -> int:
-        """Pixels given to the network along an axis."""
-        intake, found = self.inputs[0], self.inputs[0].layout.axis(axis)
-        # A network without padding loses its border: the image lies inside of it.
-        lost = any(out.offset < 0 for o in self.outputs if (out := o.layout.axis(axis)))
-        legal = intake.legal(axis, size + 2 * (halo + grid) * lost)
-        fixed = None if found is None else found.fixed
-        if legal is None:
-            return fixed or size
-        if legal > TILE_PX and fixed is None and len(self.inputs) == 1:
-            return intake.legal(axis, TILE_PX) or TILE_PX
-        return legal
-
-    def _too_large(self, height: int, width: int) -> Exception:
-        return refusal(
-            f"the image is {height} x {width} pixels (y, x), more than the model "
-            "takes, and what it gives cannot be put together from tiles",
-            file=self.file,
-            fix="use a smaller ROI or more binning, or a model of another size",
-        )
-
-    def _tensor_shape(
-        self, intake: Intake, plane: NDArray[Any], tiling: Tiling | None
-    ) -> tuple[int, ...]:
-        sizes = dict(zip(intake.layout.image_order, plane.shape, strict=True))
-        if tiling is not None:
-            sizes["y"], sizes["x"] = tiling.rows.tile, tiling.columns.tile
-        for axis in [a for a in "zyx" if a in sizes and (a == "z" or tiling is None)]:
-            legal = intake.legal(axis, sizes[axis])
-            if legal is None:
-                raise refusal(
-                    f"input '{intake.name}' has {sizes[axis]} pixels along {axis}, "
-                    "more than the model takes",
-                    file=self.file,
-                    fix="give it fewer planes or a smaller image",
-                )
-            sizes[axis] = legal
-        return intake.layout.shape(sizes)
-
     def _network(
         self, plan: Plan, scaled: Sequence[Scaled], row: int, column: int
     ) -> list[NDArray[Any]]:
@@ -401,13 +397,12 @@ class Model:
         runtime = self.runtime
         if runtime is None:
             raise refusal("the model was closed", file=self.file)
-        y, x = plan.tiling.corner(row, column)
-        for number, (image, array) in enumerate(zip(scaled, plan.arrays, strict=True)):
-            corner = {
-                name: -((array.shape[at] - image.planes.shape[at]) // 2)
-                for at, name in zip(range(-1, -array.ndim, -1), "xyz", strict=False)
-            }
-            write_padded(image, corner if number else {**corner, "y": y, "x": x}, array)
+        corner = plan.cut.corner(row, column)
+        for image, array, along in zip(
+            scaled, plan.arrays, plan.cut.along, strict=True
+        ):
+            at = corner if along else _centred(image.planes, array)
+            write_padded(image, at, array)
         found = runtime.run()
         if len(found) < len(self.outputs):
             raise refusal(
@@ -416,24 +411,36 @@ class Model:
                 file=self.file,
                 fix="fetch the package again",
             )
-        given = dict(zip("yx", plan.arrays[0].shape[-2:], strict=True))
+        order = self.inputs[0].layout.image_order
+        given = dict(zip(order, plan.arrays[0].shape, strict=True))
         return [
             output.image(tensor, given)
             for output, tensor in zip(self.outputs, found, strict=False)
         ]
 
     def _single(self, plan: Plan, scaled: Sequence[Scaled]) -> list[NDArray[Any]]:
-        corner = plan.tiling.corner(0, 0)
+        corner = plan.cut.corner(0, 0)
         return [
-            output.cropped(image, corner, plan.shape)
+            output.cropped(image, corner, plan.sizes)
             for output, image in zip(
                 self.outputs, self._network(plan, scaled, 0, 0), strict=True
             )
         ]
 
     def _tiled(self, plan: Plan, scaled: Sequence[Scaled]) -> list[NDArray[Any]]:
-        for row, column in plan.tiling:
+        planes = {"z": plan.cut.depth}
+        for row, column in plan.cut.tiling:
             images = self._network(plan, scaled, row, column)
-            for blend, image in zip(plan.blends, images, strict=True):
-                blend.add(row, column, image)
+            for output, blend, image in zip(
+                self.outputs, plan.blends, images, strict=True
+            ):
+                blend.add(row, column, output.cropped(image, planes, plan.sizes))
         return [blend.image() for blend in plan.blends]
+
+
+def _centred(planes: NDArray[Any], array: NDArray[Any]) -> dict[str, int]:
+    """Corner of an array in whose middle an image lies."""
+    return {
+        name: -((array.shape[at] - planes.shape[at]) // 2)
+        for at, name in zip(range(-1, -array.ndim, -1), "xyz", strict=False)
+    }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smartscope.core import ModelError
 from smartscope.inference._document import Node, refusal
 from smartscope.inference._intake import write_padded
 from smartscope.inference._operations import Context
@@ -136,18 +137,24 @@ def _remote(model: Model, wanted: Mapping[str, Any]) -> Runtime:
         **more,
     )
     if model.tests is not None:
-        worst = agreement(model, runtime, model.tests()).relative
-        allowed = tolerance_of(model)
-        if worst is None or worst > allowed:
+        try:
+            _check_remote(model, runtime, model.tests())
+        except ModelError:
             runtime.close()
-            found = "other shapes" if worst is None else f"deviates by {worst:.3g}"
-            raise refusal(
-                f"{runtime.name} does not give the model's test output ({found}, "
-                f"{allowed:g} is allowed)",
-                file=model.file,
-                fix="serve the same model and version there",
-            )
+            raise
     return runtime
+
+
+def _check_remote(model: Model, runtime: Runtime, tests: Tests) -> None:
+    worst, allowed = agreement(model, runtime, tests).relative, tolerance_of(model)
+    if worst is None or worst > allowed:
+        found = "other shapes" if worst is None else f"deviates by {worst:.3g}"
+        raise refusal(
+            f"{runtime.name} does not give the model's test output ({found}, "
+            f"{allowed:g} is allowed)",
+            file=model.file,
+            fix="serve the same model and version there",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,8 @@ class OpenVinoRuntime:
         Threads for one run on the CPU; None is half of the cores.
     precision : {"fp32", "bf16", "fp16", "int8"}
         Type it computes in; refused where the device would only emulate or ignore it.
-        With ``int8`` what is not quantised is computed in fp32.
+        With ``int8`` what is not quantised is computed in bf16 where the CPU has it,
+        which takes half the time of fp32.
     device : str
         ``CPU``, ``GPU`` or ``NPU``.
     cache : path or None
@@ -117,7 +118,7 @@ class OpenVinoRuntime:
             )
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
+            "INFERENCE_PRECISION_HINT": self._rest(able),
         }
         if self._device == "CPU":
             settings |= {
@@ -129,6 +130,12 @@ class OpenVinoRuntime:
         if cache is not None:
             settings["CACHE_DIR"] = str(cache)
         return settings
+
+    def _rest(self, able: Sequence[str]) -> str:
+        """Type of what is not quantised: first layer and heads, at full size."""
+        if self.precision == "int8" and _CAPABILITIES["bf16"] in able:
+            return _HINTS["bf16"]
+        return _HINTS[self.precision]
 
     def _capabilities(self) -> list[str]:
         found: list[str] = self._core.available_devices

@@ -131,6 +131,11 @@ def operation_of(
     return Operation(made.name or name, settings, made.work, made.affine, made.constant)
 
 
+def is_wide(dtype: np.dtype[Any]) -> bool:
+    """Whether float32 cannot hold every value of a type: sums are then in float64."""
+    return not np.can_cast(dtype, np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class _Made:
     work: Work
@@ -139,10 +144,16 @@ class _Made:
     name: str = ""
 
 
-def _by_affine(affine: Affine) -> Work:
-    """The step that applies an affine map found on the image itself."""
+def _by_affine(affine: Affine, exact: Work) -> Work:
+    """The step that applies an affine map found on the image itself.
+
+    A value far from zero, less its centre, keeps only the digits that its type has;
+    for types with more than float32 has, `exact` does the step.
+    """
 
     def work(image: NDArray[Any], context: Context | None) -> Image:
+        if is_wide(image.dtype):
+            return exact(image, context)
         gain, offset = affine(image)
         shape = (-1,) + (1,) * (image.ndim - 1)
         out = np.multiply(image, gain.reshape(shape), dtype=np.float32)
@@ -181,7 +192,7 @@ def _statistical(
     def affine(image: NDArray[Any]) -> tuple[Image, Image]:
         return _centred(*over.by_channel(image, find))
 
-    return _Made(_by_affine(affine), affine)
+    return _Made(_by_affine(affine, general), affine)
 
 
 def _zero_mean(arguments: Arguments) -> _Made:
@@ -213,32 +224,37 @@ def _fixed(arguments: Arguments, eps: float) -> _Made:
         return _centred(mean.spread(count), std.spread(count) + eps)
 
     name = "fixed_zero_mean_unit_variance"
-    if mean.along_channels and std.along_channels:
-        return _linear(gain, name)
 
     def work(image: NDArray[Any], context: Context | None) -> Image:
         apart = np.asarray(image, np.float64) - mean.shaped(image)
         return np.asarray(apart / (std.shaped(image) + eps), dtype=np.float32)
 
+    if mean.along_channels and std.along_channels:
+        return _linear(gain, work, name)
     return _Made(work, name=name)
 
 
-def _linear(found: Callable[[int], tuple[Image, Image]], name: str = "") -> _Made:
+def _linear(
+    found: Callable[[int], tuple[Image, Image]], exact: Work, name: str = ""
+) -> _Made:
     def affine(image: NDArray[Any]) -> tuple[Image, Image]:
         return found(image.shape[0])
 
-    return _Made(_by_affine(affine), affine, constant=True, name=name)
+    return _Made(_by_affine(affine, exact), affine, constant=True, name=name)
 
 
 def _scale_linear(arguments: Arguments) -> _Made:
     gain, offset = arguments.values("gain", 1.0), arguments.values("offset", 0.0)
-    if gain.along_channels and offset.along_channels:
-        return _linear(lambda count: _pair(gain.spread(count), offset.spread(count)))
 
     def work(image: NDArray[Any], context: Context | None) -> Image:
         out = image * gain.shaped(image) + offset.shaped(image)
         return np.asarray(out, dtype=np.float32)
 
+    def pair(count: int) -> tuple[Image, Image]:
+        return _pair(gain.spread(count), offset.spread(count))
+
+    if gain.along_channels and offset.along_channels:
+        return _linear(pair, work)
     return _Made(work)
 
 
@@ -341,7 +357,9 @@ def _binarize(arguments: Arguments) -> _Made:
     threshold = arguments.values("threshold")
 
     def work(image: NDArray[Any], context: Context | None) -> Image:
-        return (image > threshold.shaped(image)).astype(np.float32)
+        # Half a digit of float64 must not lift a value that float32 calls equal.
+        limit = threshold.shaped(image).astype(np.float32)
+        return (image > limit).astype(np.float32)
 
     return _Made(work)
 
@@ -352,7 +370,10 @@ def _ensure_dtype(arguments: Arguments) -> _Made:
     if name not in _DTYPES:
         raise node.wrong(f"one of {', '.join(_DTYPES)}")
     if name in ("float32", "float64"):
-        return _linear(lambda count: _pair(np.ones(count), np.zeros(count)))
+        return _linear(
+            lambda count: _pair(np.ones(count), np.zeros(count)),
+            lambda image, context: image.astype(np.float32),
+        )
     if name == "bool":
         return _Made(lambda image, context: (image != 0).astype(np.float32))
     limits = np.iinfo(name)

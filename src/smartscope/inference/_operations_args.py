@@ -126,12 +126,12 @@ class Values:
         self.check(count)
         return np.broadcast_to(self.numbers, (count,))
 
-    def shaped(self, image: NDArray[Any]) -> NDArray[np.float32]:
+    def shaped(self, image: NDArray[Any]) -> NDArray[np.float64]:
         """Shaped so that they meet the image; ModelError if they do not."""
         self.check(image.shape[self.axis])
         shape = [1] * image.ndim
         shape[self.axis] = self.numbers.size
-        return self.numbers.reshape(shape).astype(np.float32)
+        return self.numbers.reshape(shape)
 
     def check(self, count: int) -> None:
         """Refuse a number of values that does not fit."""

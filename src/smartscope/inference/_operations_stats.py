@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _CHUNK = 8192
 """Values at a time: they stay in the nearest cache, and BLAS takes one thread."""
 
+_MOST_FLOAT = 2**24
+"""OpenCV counts in float32, which is exact below this."""
+
 
 def percentiles(values: NDArray[Any], percents: Sequence[float]) -> NDArray[np.float64]:
     """Percentiles as `numpy.percentile` gives them (linear interpolation).
@@ -89,9 +92,20 @@ def _of_counts(flat: NDArray[Any]) -> tuple[float, float]:
 
 def _by_counting(values: NDArray[Any], ranks: Sequence[int]) -> list[float]:
     """Values at these ranks of the sorted counts."""
-    counts = np.bincount(values.ravel())
-    reached = np.cumsum(counts)
+    reached = np.cumsum(_counts(values), dtype=np.float64)
     return [float(np.searchsorted(reached, rank, side="right")) for rank in ranks]
+
+
+def _counts(values: NDArray[Any]) -> NDArray[Any]:
+    """How often each count occurs."""
+    if values.size >= _MOST_FLOAT or not values.flags.c_contiguous:
+        return np.bincount(values.ravel())
+    # Three times as fast, since it makes no wide copy of the frame.
+    import cv2
+
+    bins = int(values.max()) + 1
+    lines = values.reshape(-1, values.shape[-1])
+    return cv2.calcHist([lines], [0], None, [bins], [0, bins]).ravel()
 
 
 def _by_partition(values: NDArray[Any], ranks: Sequence[int]) -> list[float]:

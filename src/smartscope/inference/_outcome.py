@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from smartscope.inference._axes import Layout
+    from smartscope.inference._axes import Axis, Layout
     from smartscope.inference._operations import Context, Operation
 
 
@@ -42,20 +43,25 @@ class Output:
     @property
     def spatial(self) -> bool:
         """It is an image; otherwise a vector for the whole input."""
-        return self.layout.axis("y") is not None
+        return all(self._follows(name) is not None for name in "yx")
 
     @property
     def scale(self) -> tuple[float, float]:
         """Output pixels for one input pixel along y and x."""
-        y, x = self.layout.axis("y"), self.layout.axis("x")
+        y, x = self._follows("y"), self._follows("x")
         return (y.scale if y else 1.0, x.scale if x else 1.0)
 
-    @property
-    def halo(self) -> int:
-        """Input pixels at each end of a tile that spoil or lack output."""
-        axes = [axis for n in "yx" if (axis := self.layout.axis(n))]
-        lost = [max(a.halo, -(a.offset // 2)) / a.scale for a in axes]
-        return int(np.ceil(max(lost, default=0.0)))
+    def halo(self, name: str) -> int:
+        """Input pixels at each end of an axis that spoil or lack output."""
+        axis = self._follows(name)
+        if axis is None:
+            return 0
+        return math.ceil(max(axis.halo, -(axis.offset // 2)) / axis.scale)
+
+    def _follows(self, name: str) -> Axis | None:
+        """Return the axis of this name, if its size is that of the input."""
+        axis = self.layout.axis(name)
+        return axis if axis is not None and axis.scale else None
 
     def image(self, tensor: NDArray[Any], given: Mapping[str, int]) -> NDArray[Any]:
         """View of a tensor as an image that lies on its input.
@@ -65,7 +71,7 @@ class Output:
         tensor : ndarray
             From the network.
         given : mapping
-            Sizes ``y`` and ``x`` of the input tensor.
+            Sizes ``y`` and ``x`` of the input tensor, and ``z`` where it has planes.
 
         Returns
         -------
@@ -85,11 +91,9 @@ class Output:
                 file=self.file,
                 fix="correct the axes of the package",
             ) from error
-        if not self.spatial:
-            return image
-        for at, name in ((-2, "y"), (-1, "x")):
+        for at, name in ((-3, "z"), (-2, "y"), (-1, "x")):
             axis = self.layout.axis(name)
-            if axis is None:
+            if axis is None or name not in given:
                 continue
             if image.shape[at] != axis.size_for(given[name]):
                 raise refusal(
@@ -99,11 +103,12 @@ class Output:
                     file=self.file,
                     fix="correct the size of this axis in the package",
                 )
-            image = _recentred(image, at, axis.offset)
+            if axis.scale:
+                image = _recentred(image, at, axis.offset)
         return image
 
     def cropped(
-        self, image: NDArray[Any], corner: tuple[int, int], shape: tuple[int, ...]
+        self, image: NDArray[Any], corner: Mapping[str, int], sizes: Mapping[str, int]
     ) -> NDArray[Any]:
         """What lies on the image, without the margin around it.
 
@@ -111,20 +116,19 @@ class Output:
         ----------
         image : ndarray (c, [z,] y, x)
             As `image` gives it.
-        corner : (int, int)
-            First pixel of the tile in the image, 0 or below.
-        shape : tuple of int
-            Of the image, ``(c, [z,] y, x)``.
+        corner : mapping
+            First pixel of the tile in the image, 0 or below, along the axes to crop.
+        sizes : mapping
+            Of the image along each axis.
         """
-        if not self.spatial:
-            return image
-        part: list[slice] = [slice(None)] * (image.ndim - 2)
-        for first, size, scale in zip(corner, shape[-2:], self.scale, strict=True):
-            start = round(-first * scale)
-            part.append(slice(start, start + int(np.ceil(size * scale))))
-        if image.ndim == 4 and len(shape) == 4:
-            start = (image.shape[1] - shape[1]) // 2
-            part[1] = slice(start, start + shape[1])
+        part: list[slice] = [slice(None)] * image.ndim
+        for at, name in enumerate(reversed(self.layout.image_order[1:]), start=1):
+            axis = self._follows(name)
+            if axis is None or name not in corner or name not in sizes:
+                continue
+            start = round(-corner[name] * axis.scale)
+            stop = start + math.ceil(sizes[name] * axis.scale)
+            part[-at] = slice(start, stop)
         return image[tuple(part)]
 
     def finish(
@@ -148,16 +152,22 @@ class Output:
         image = image.astype(np.float32, copy=False)
         for operation in self.operations[done:]:
             image = operation(image, context)
-        # The sum is the cheap look: it is finite if every value is (and not huge).
-        if not np.isfinite(np.add.reduce(image, axis=None)) and not (
-            np.isfinite(image).all()
-        ):
+        if not _finite(image):
             raise refusal(
                 f"output '{self.name}' holds values that are not finite",
                 file=self.file,
                 fix="check the weights and the range of the image",
             )
         return image
+
+
+def _finite(image: NDArray[np.float32]) -> bool:
+    if image.flags.c_contiguous:
+        # One quick pass; a sum that overflows is no proof, and is looked at below.
+        if np.isfinite(np.einsum("i->", image.reshape(-1))):
+            return True
+    # Both pass NaN on, and each shows one infinity; no array is made for it.
+    return bool(np.isfinite(image.min()) and np.isfinite(image.max()))
 
 
 def _recentred(image: NDArray[Any], at: int, offset: int) -> NDArray[Any]:

@@ -243,7 +243,7 @@ def _found_decoder(node: Node, stated: Decoder, outputs: list[TensorSpec]) -> De
     if not thresholds or len(outputs) != 1:
         return stated
     axis = outputs[0].layout.axis("y")
-    grid = round(1 / axis.scale) if axis is not None and axis.scale <= 1 else 1
+    grid = round(1 / axis.scale) if axis is not None and 0 < axis.scale <= 1 else 1
     return Decoder(
         kind="stardist",
         threshold=thresholds.get("prob").number(),

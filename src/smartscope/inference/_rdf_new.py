@@ -219,7 +219,8 @@ def _output_axis(
             "use a model whose outputs lie on their input",
         )
     if tensor not in inputs:
-        return Axis(written.name, other.least, halo=written.halo), ""
+        given = next(iter(inputs.values())).layout
+        return as_output(Axis(written.name, other.least, halo=written.halo), given), ""
     own = inputs[tensor].layout.axis(other.name)
     if written.name in "ct" and own is not None and own.fixed is not None:
         count = int(own.fixed * scale + offset)

@@ -145,7 +145,7 @@ def _implicit(shape: Node, letters: str, halo: list[int], given: Layout) -> list
         if not 0 <= factor <= LARGEST_PX or abs(longer) > LARGEST_PX:
             raise shape.refuse(f"a scale of {factor:g} and offset of {longer / 2:g}")
         if factor == 0 or own is None:
-            axes.append(_new_axis(offset, name, longer, edge))
+            axes.append(as_output(_new_axis(offset, name, longer, edge), given))
         elif own.fixed is not None and name in "ct":
             size = Node(int(factor * own.fixed) + longer, shape.file, shape.field)
             axes.append(Axis(name, size.size(), halo=edge))

@@ -213,7 +213,10 @@ def same_scale(given: int, out: int) -> tuple[float, int]:
 def as_output(axis: Axis, given: Layout | None) -> Axis:
     """Output axis of a fixed size, related to the input's axis of the same name."""
     own = given.axis(axis.name) if given is not None else None
-    if axis.least is None or own is None or own.fixed is None or axis.name in "bc":
+    if axis.least is None or own is None or axis.name in "bc":
         return axis
+    if own.fixed is None:
+        # One number for the whole image, such as after global pooling.
+        return Axis(axis.name, axis.least, 0, 0.0, axis.least)
     scale, offset = same_scale(own.fixed, axis.least)
     return Axis(axis.name, axis.least, 0, scale, offset, axis.halo)

@@ -17,6 +17,7 @@ from smartscope.inference._verdicts import cache_folder, nvidia_cards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from smartscope.inference._fold import Folding
     from smartscope.inference._protocol import Runtime, Weights
@@ -83,8 +84,13 @@ def _ort(**settings: Any) -> Callable[[Weights, int | None], Runtime]:
 
 
 def _tensorrt_of_ort(weights: Weights, threads: int | None) -> Runtime:
-    cache = cache_folder() / "onnxruntime-tensorrt"
-    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache_folder() / "onnxruntime-tensorrt"
+    cache: Path | None = folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        # Without a place to keep its engines they are built at every start.
+        cache = None
     return OrtRuntime(
         weights, threads=threads, provider="tensorrt", fp16=True, cache=cache
     )

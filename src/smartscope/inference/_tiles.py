@@ -31,7 +31,7 @@ class Span:
         First pixel of each tile, in the image; below 0 where a short image lies in
         the middle of its one tile.
     halo : int
-        Pixels at each inner end of a tile that do not count.
+        Pixels at each inner end of a tile that do not count; whole ones of the output.
     """
 
     size: int
@@ -55,12 +55,18 @@ class Span:
         if size <= tile:
             margin = (tile - size) // 2
             return cls(size, tile, (-(margin // grid) * grid,))
-        overlap = min(2 * halo + max(grid, tile // _BLEND_SHARE), tile - grid)
-        count = 1 + math.ceil((size - tile) / (tile - overlap))
+        # All in pixels of the output: a halo that ends inside of one spoils it.
+        spoilt = math.ceil(halo / grid)
+        blend = max(1, tile // _BLEND_SHARE // grid)
+        step = max(1, tile // grid - 2 * spoilt - blend)
         # The last tile may stick out by less than one output pixel.
-        last = math.ceil((size - tile) / grid) * grid
-        starts = (round(last * k / (count - 1) / grid) * grid for k in range(count))
-        return cls(size, tile, tuple(starts), halo)
+        last = math.ceil((size - tile) / grid)
+        count = 1 + math.ceil(last / step)
+        # Rounded to the nearest without a preference for even numbers, which would
+        # make some steps too long.
+        gaps = count - 1
+        starts = ((2 * last * k + gaps) // (2 * gaps) * grid for k in range(count))
+        return cls(size, tile, tuple(starts), spoilt * grid)
 
     def weights(self, number: int, scale: float) -> NDArray[np.float32]:
         """How much each output pixel of a tile counts, for an output of this scale.
@@ -80,7 +86,7 @@ class Span:
 
     def _ramp(self, before: int, after: int, scale: float) -> NDArray[np.float32]:
         shared = round((before + self.tile - after) * scale)
-        halo = min(math.ceil(self.halo * scale), (shared - 1) // 2)
+        halo = min(round(self.halo * scale), shared // 2)
         ramp = np.zeros(shared, dtype=np.float32)
         inner = shared - 2 * halo
         ramp[halo : halo + inner] = (np.arange(inner) + 0.5) / inner

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from smartscope.core import ModelError
 from smartscope.inference._document import refusal
 from smartscope.inference._engines import (
     Engine,
@@ -227,8 +228,13 @@ class TensorRtRuntime:
             self._weights, recipe, calibration=self._calibration, target=self._card
         )
         built = with_notes(built, reason)
-        self.notes = built.card.notes
-        write_engine(path, built)
+        told = [*self.notes, *built.card.notes]
+        try:
+            write_engine(path, built)
+        except ModelError as error:
+            # It runs all the same, and is built again at the next start.
+            told.append(str(error))
+        self.notes = tuple(dict.fromkeys(told))
         return built
 
     def _suits(self, target: str) -> bool:

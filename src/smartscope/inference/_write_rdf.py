@@ -142,7 +142,7 @@ def _output_axis(
     if axis.name in "bc":
         return found
     own = given.layout.axis(axis.name)
-    if own is None:
+    if own is None or not axis.scale:
         found["size"] = axis.least or 1
         return found
     found["size"] = {

@@ -105,6 +105,7 @@ def facts_of(run: RunFolder) -> Facts:
         maps=maps,
         **_timing(got),
         delivery=got.delivery.fact(),
+        models=got.models.facts(),
         faults=got.faults.facts(),
         interlocks=got.interlocks.facts(),
         truth=None if truth is None else compare(run, got, events, truth),

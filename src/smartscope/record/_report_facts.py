@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from smartscope.record._report_models import ModelFact
+
 DONE = ("applied", "scheduled", "noted")
 IMAGINED = ("shadow", "replay")
 """Outcomes of a run that decides and acts on nothing."""
@@ -347,4 +349,5 @@ class Facts:
     faults: tuple[NoticeFact, ...] = ()
     interlocks: tuple[NoticeFact, ...] = ()
     truth: TruthFact | None = None
+    models: tuple[ModelFact, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from smartscope.record._report_bounded import Beyond, Line, Notices, remember
 from smartscope.record._report_decisions import Decisions
 from smartscope.record._report_delivery import Delivery
 from smartscope.record._report_facts import QuietFact
+from smartscope.record._report_models import Models
 from smartscope.record._report_timing import Timing
 from smartscope.record._report_words import without_numbers
 
@@ -113,6 +114,7 @@ class Gatherer:
         self.timing = Timing()
         self.decided = Decisions()
         self.delivery = Delivery()
+        self.models = Models()
         self._t0_ns = t0_ns
         self._quiet: dict[tuple[str, str], _Quiet] = {}
         self._position = 0
@@ -138,6 +140,7 @@ class Gatherer:
             "deadline": self.delivery.deadline,
             "pacing": self.delivery.pacing,
             "subscribers": self.delivery.subscribers,
+            "model": self.models.model,
             "end": self._end,
             "torn": self._torn,
         }
@@ -191,6 +194,7 @@ class Gatherer:
         if frame_ids:
             series = self._series_of.get(frame_ids[-1], series)
         self.timing.observation(entry)
+        self.models.observation(entry)
         for event in seen["events"]:
             self._sight(event, seen, series)
         for track in seen["tracks"]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from smartscope.record._report_decisions import SHOWN_ALIKE
 from smartscope.record._report_flow import delivery, timing
 from smartscope.record._report_html import notices, row, section, soft, table
+from smartscope.record._report_models_page import models
 from smartscope.record._report_png import data_uri
 from smartscope.record._report_style import CSS
 from smartscope.record._report_svg import clock, dose_curve, sample_map, timeline
@@ -48,6 +49,7 @@ def page(facts: Facts) -> str:
         _light(facts),
         timing(facts),
         delivery(facts),
+        models(facts),
         _trouble(facts),
         _versions(facts),
     )

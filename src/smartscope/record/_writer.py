@@ -277,16 +277,23 @@ class RunWriter:
         self._intake.labels(ids, image, now_ns)
 
     def observed(
-        self, seen: Observation, stamps: Mapping[str, int] | None = None
+        self,
+        seen: Observation,
+        stamps: Mapping[str, int] | None = None,
+        costs: Mapping[str, float] | None = None,
     ) -> None:
         """Journal what vision saw and record its label image.
 
         The tables are made from these entries. `stamps` are further run-clock times,
-        for example ``received`` and ``seen``.
+        for example ``received`` and ``seen``; `costs` is the wall time of models and
+        their decoders, ms by name, which no decision is made from.
         """
         # Without the pictures, which must not wait for the disk with it.
         told = dict(zip(_SEEN_FIELDS, _seen_values(seen), strict=True))
-        self.note("observation", {"observation": told, "stamps": stamps or {}})
+        data: dict[str, Any] = {"observation": told, "stamps": stamps or {}}
+        if costs:
+            data["costs"] = {name: round(ms, 4) for name, ms in costs.items()}
+        self.note("observation", data)
         if seen.pictures.labels is not None and seen.frame_ids:
             self.labels(seen.frame_ids, seen.pictures.labels)
 

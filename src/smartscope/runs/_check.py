@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smartscope.core import DeviceHistory
+from smartscope.core import ConfigError, DeviceHistory
 from smartscope.record import RunFolder, check_disk_space, forecast_bytes, free_bytes
 from smartscope.rig import check_configuration
 from smartscope.runs._files import Files, open_files
@@ -60,7 +60,8 @@ def check(
 ) -> CheckReport:
     """Validate an experiment against its rig, or verify a finished run.
 
-    Touches no hardware and writes nothing.
+    Touches no hardware, runs no model and writes nothing; a server that is to run a
+    model is asked whether it has it.
 
     Parameters
     ----------
@@ -105,10 +106,19 @@ def _check_experiment(files: Files) -> CheckReport:
     if files.rig.specimen is not None:
         config = files.rig.specimen
         make_specimen(config.kind, seed=config.seed, parameters=config.parameters)
-    pipeline_of(files, facts.channels)
+    _check_models(files, facts)
     context = context_of(files, facts, objective=found.objective)
     policies_of(files, context)
     return _report(files, facts, found)
+
+
+def _check_models(files: Files, facts: PlanFacts) -> None:
+    """Build the vision, and ask the servers that it names whether they are there."""
+    pipeline = pipeline_of(files, facts.channels)
+    try:
+        pipeline.reach_servers()
+    except ConfigError as error:
+        raise files.experiment.located(error) from error
 
 
 def _check_recording(files: Files, facts: PlanFacts) -> CheckReport:
@@ -119,7 +129,7 @@ def _check_recording(files: Files, facts: PlanFacts) -> CheckReport:
     source = open_recorded(files, channel)
     source.close()
     facts.channels = facts.channels or (channel,)
-    pipeline_of(files, facts.channels)
+    _check_models(files, facts)
     policies_of(files, context_of(files, facts, pixel_um=source.pixel_um))
     height, width = source.shape
     size = source.count * height * width * (1 if source.dtype == "uint8" else 2)

@@ -30,7 +30,7 @@ from smartscope.runs._loop import (
     pipeline_of,
     policies_of,
 )
-from smartscope.runs._models import tell_models
+from smartscope.runs._models import warm_up
 from smartscope.runs._pacing import Pacing
 from smartscope.runs._plan import layouts, survey
 from smartscope.runs._preflight import (
@@ -283,12 +283,14 @@ class LiveRun:
         )
 
     def _begin(self, controller: Controller) -> None:
-        self._pipeline.warm_up(
+        warm_up(
+            self._pipeline,
             self._source.geometry()[0],
+            self._feed.note,
+            self._monitor,
             planes=self._facts.planes,
             pixel_map=self._pixel_map,
         )
-        tell_models(self._pipeline, self._feed.note, self._monitor)
         start = self._start_ns = self._clock.now_ns()
         self._feed.start_ns = start
         self._feed.note("start", {"start_ns": start})

@@ -8,24 +8,45 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartscope.control import Monitor
+    from smartscope.core import PixelMap
     from smartscope.vision import Pipeline
 
 
-def tell_models(
-    pipeline: Pipeline, note: Callable[..., object], monitor: Monitor
+def warm_up(
+    pipeline: Pipeline,
+    shape: tuple[int, int],
+    note: Callable[..., object],
+    monitor: Monitor,
+    *,
+    planes: int = 1,
+    pixel_map: PixelMap,
 ) -> None:
-    """Journal which model runs where and on what, and say what was wrong.
+    """Get vision ready, and journal which model runs where and on what.
 
     Parameters
     ----------
     pipeline : Pipeline
-        Warmed up, so that every runtime is chosen.
+    shape : (int, int)
+        Of the frames ``(y, x)``.
     note : function
         Writes a journal entry of a kind.
     monitor : Monitor
         Is told of runtimes that disagree or fail; they are never passed over in
         silence.
+    planes : int
+        Of the plan's z axis.
+    pixel_map : PixelMap
+        Of the frames.
+
+    Raises
+    ------
+    ModelError
+        A model takes nothing of this size, or no runtime here runs it.
     """
+    if pipeline.models():
+        # The first time on a machine this takes seconds; nobody likes silence.
+        monitor.set(phase="trying runtimes for the models")
+    pipeline.warm_up(shape, planes=planes, pixel_map=pixel_map)
     for stage, facts in pipeline.models():
         note("model", {"stage": stage, **facts})
         for report in facts.get("reports", ()):

@@ -21,7 +21,7 @@ from smartscope.core import (
 from smartscope.record import ImageLayout
 from smartscope.runs._ending import INTERRUPTED, Ending
 from smartscope.runs._loop import context_of, controller_of, pipeline_of, policies_of
-from smartscope.runs._models import tell_models
+from smartscope.runs._models import warm_up
 from smartscope.runs._plan import survey
 from smartscope.runs._record import start_record
 from smartscope.runs._result import RunResult, close_record
@@ -118,11 +118,13 @@ class RecordedRun:
         start = self._clock.now_ns()
         try:
             um = self._source.pixel_um
-            self._pipeline.warm_up(
+            warm_up(
+                self._pipeline,
                 self._source.shape,
+                writer.note,
+                self._monitor,
                 pixel_map=PixelMap(((um, 0.0), (0.0, um)), (0.0, 0.0)),
             )
-            tell_models(self._pipeline, writer.note, self._monitor)
             self._state.unfamiliar = FamiliarityWatch(
                 self._interlocks,
                 self._monitor,

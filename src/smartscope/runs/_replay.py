@@ -30,6 +30,7 @@ from smartscope.core import (
 from smartscope.record import RunFolder
 from smartscope.runs._files import Files, open_files
 from smartscope.runs._loop import from_header, host_of, pipeline_of, policies_of
+from smartscope.runs._replay_models import ModelsThen
 from smartscope.runs._result import RunResult
 from smartscope.runs._run import run
 
@@ -53,7 +54,9 @@ class ReplayResult:
     path : Path
         The run.
     identical : bool
-        Every decision, and with `observations` every observation, came out the same.
+        Every decision, and with `observations` every observation, came out the same;
+        where a model runs on something else than in the run, which `message` says,
+        observations within its tolerance.
     decisions, observations : int
         How many were compared; `observations` is 0 unless vision was recomputed.
     differences : tuple of str
@@ -62,6 +65,9 @@ class ReplayResult:
         The result in a sentence.
     exit_code : int
         0, or 9 if anything differs.
+    tolerance : float or None
+        Within which observations were compared, where a model runs on something else
+        than in the run; None: they had to come out exactly.
     """
 
     path: Path
@@ -71,6 +77,7 @@ class ReplayResult:
     differences: tuple[str, ...]
     message: str
     exit_code: int
+    tolerance: float | None = None
 
 
 def replay(
@@ -145,6 +152,7 @@ class _Redecision:
         )
         context = from_header(folder.header["policy_context"])
         self._policies = policies_of(self._files, context)
+        self._models: ModelsThen | None = None
 
     def run(self, *, vision: bool) -> ReplayResult:
         """Compare decisions, and observations where asked."""
@@ -159,10 +167,17 @@ class _Redecision:
         if vision:
             what += f" and {observations} observations"
         message = f"identical: {what} came out as in the run"
+        models = self._models
+        if models is not None and models.tolerance is not None:
+            message = (
+                f"within tolerance: {what} came out as in the run, what models see "
+                f"within {models.tolerance:g}"
+            )
         if same and not decisions + observations:
             message = "nothing was decided in this run, so there is nothing to compare"
         if not same:
             message = f"{len(differences)} of {what} differ; first: {differences[0]}"
+        changed += models.notes if models is not None else ()
         message += "".join(f"; {note}" for note in changed if note)
         return ReplayResult(
             path=self._folder.path,
@@ -172,6 +187,7 @@ class _Redecision:
             differences=tuple(differences[:_SHOWN]),
             message=message,
             exit_code=0 if same else 9,
+            tolerance=None if models is None else models.tolerance,
         )
 
     def _decide(self) -> tuple[list[str], int]:
@@ -212,10 +228,22 @@ class _Redecision:
             if new is None:
                 differences.append("vision now gives fewer observations")
                 break
+            if self._models is None:
+                # Only now it is known what runs them.
+                told = self._folder.entries("model")
+                self._models = ModelsThen(told, pipeline.models())
             old = decode(Observation, entry["observation"])
-            if words := _difference(old, new):
+            if words := self._compare(old, new):
                 differences.append(f"observation {old.number}: {words}")
+        if self._models is not None and self._models.tolerance is not None:
+            differences += filter(None, [self._models.in_all()])
         return differences, len(expected)
+
+    def _compare(self, old: Observation, new: Observation) -> str:
+        models = self._models
+        if models is None or models.tolerance is None:
+            return _difference(old, new)
+        return models.difference(old, new)
 
     def _observations(self, pipeline: Any) -> Iterator[Observation]:
         start_ns = next(self._folder.entries("start"))["start_ns"]

@@ -17,6 +17,14 @@ _COMMANDS = {
     "nuclei": ("_nuclei_cli", "add_arguments", "run"),
     "denoise": ("_denoise_release", "add_arguments", "run"),
     "evaluate-denoise": ("_denoise_release", "add_judge_arguments", "run_judge"),
+    "spots": ("_spots_cli", "add_arguments", "run"),
+    "evaluate-spots": ("_spots_cli", "add_evaluate_arguments", "run_evaluate"),
+    "divisions": ("_divisions_cli", "add_arguments", "run"),
+    "evaluate-divisions": (
+        "_divisions_cli",
+        "add_evaluate_arguments",
+        "run_evaluate",
+    ),
     "evaluate": ("_nuclei_cli", "add_evaluate_arguments", "run_evaluate"),
 }
 

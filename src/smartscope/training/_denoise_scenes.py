@@ -140,7 +140,9 @@ def _cells(pool: Sequence[Image], size: int, random: Generator) -> Image:
     part = np.clip(part, 0, None) ** np.float32(random.uniform(0.6, 1.5))
     if random.random() < 0.3:
         grain = random.normal(size=(size, size)).astype(np.float32)
-        grain = cv2.GaussianBlur(grain, (0, 0), random.uniform(1, 4))
+        grain = np.asarray(
+            cv2.GaussianBlur(grain, (0, 0), random.uniform(1, 4)), np.float32
+        )
         texture = 1 + random.uniform(0.1, 0.5) * grain / grain.std()
         part = np.asarray(part * np.clip(texture, 0, None), dtype=np.float32)
     return part

@@ -37,7 +37,9 @@ Score = Callable[["NDArray[Any]"], "NDArray[np.float32]"]
 
 WINDOW = 4
 """Frames the network looks at."""
-_TRAIN, _VALIDATION, _HELD_OUT = 1_000_000, 8_000_000, 9_000_000
+TRAIN_SEED = 1_000_000
+"""Of the first film of the training; those of other films lie far from it."""
+_VALIDATION, _HELD_OUT = 8_000_000, 9_000_000
 _FLAT = 1e-6
 _LEAST_SIGMA_PX = 2.0
 _SIGMA = 0.18  # of a division in the score map, in diameters
@@ -57,7 +59,12 @@ class DivisionsConfig:
         Batches; of weights and images; processor threads of torch.
     films, windows : int
         Films of the specimen, windows of animated nuclei.
+    validation : int
+        Films the threshold is chosen on; 0: it stays 0.5.
+    film_px : int
+        Side of the films.
     size_px, batch : int
+        Side and number of the windows in a batch.
     widths : tuple of int
         Channels of the levels of the network, the first at half resolution.
     head : int
@@ -72,6 +79,8 @@ class DivisionsConfig:
     threads: int = 2
     films: int = 100
     windows: int = 2500
+    validation: int = 10
+    film_px: int = 256
     size_px: int = 128
     batch: int = 8
     widths: tuple[int, ...] = (24, 40, 56, 64)
@@ -175,8 +184,10 @@ class DivisionBatches:
     ) -> None:
         say = report or (lambda _: None)
         self.config = config
-        first = _TRAIN + 10_000 * config.seed
-        self.films = [film_of(first + k) for k in range(config.films)]
+        first = TRAIN_SEED + 10_000 * config.seed
+        self.films = [
+            film_of(first + k, size_px=config.film_px) for k in range(config.films)
+        ]
         say(f"{config.films} films made")
         styles = _styles(config.nuclei)
         random = np.random.default_rng([config.seed, 1])
@@ -281,7 +292,8 @@ def train_divisions(
         net, batches, division_loss, schedule, checkpoint=checkpoint, report=report
     )
     trained = TrainedDivisions(config, fitted.net, fitted.losses)  # type: ignore[arg-type]
-    trained.threshold = choose_threshold(trained.net)
+    if config.validation:
+        trained.threshold = choose_threshold(trained.net, films=config.validation)
     return trained
 
 
@@ -302,7 +314,7 @@ def score_maps(score: Score, frames: NDArray[Any]) -> list[NDArray[np.float32]]:
     return [score(window_at(frames, k)).copy() for k in range(len(frames))]
 
 
-def choose_threshold(net: DivisionNet, *, films: int = 10) -> float:
+def choose_threshold(net: DivisionNet, *, films: int) -> float:
     """Threshold of the best F1 on films made only for this."""
     made = [film_of(_VALIDATION + k) for k in range(films)]
     maps = [score_maps(lambda w: predict_scores(net, w), film.frames) for film in made]

@@ -35,6 +35,7 @@ _INT8_LOSS = 0.005
 _CALIBRATION_IMAGES = 40
 _CALIBRATION_PX = 256
 _TEST_PX = 64
+_FEWEST = 10
 # Overlap of tiles, output pixels: radius of the largest nuclei and some surroundings.
 _HALO = 32
 
@@ -197,11 +198,10 @@ def _record(trained: TrainedNuclei) -> bytes:
 def _card(trained: TrainedNuclei, scores: Mapping[str, Scores]) -> Card:
     import torch
 
-    from smartscope.inference import Card, Decoder, Domain
+    from smartscope.inference import Card, Decoder
 
     config, parts, cut = trained.config, trained.parts, trained.cut
     sizes = [d for p in parts.train if (d := diameter_px(p.labels)) > 0]
-    images = [pair.image for pair in parts.train]
     training = {
         "data": f"{len(parts.train)} images of {config.data.name}, see training.json",
         "data_sha256": _digest(parts.train),
@@ -214,7 +214,7 @@ def _card(trained: TrainedNuclei, scores: Mapping[str, Scores]) -> Card:
         version="1.0.0",
         object_px=round(float(np.median(sizes)), 1),
         tolerance=0.05,
-        domain=Domain.fit(images).to_card() if len(images) >= 10 else {},
+        domain=_domain(trained),
         training=training,
         decoder=Decoder(
             kind="stardist",
@@ -228,6 +228,35 @@ def _card(trained: TrainedNuclei, scores: Mapping[str, Scores]) -> Card:
         description="Nuclei in fluorescence images as star-convex objects, live.",
         documentation=_documentation(trained, scores, sizes),
     )
+
+
+def _domain(trained: TrainedNuclei) -> dict[str, Any]:
+    """Statistics of images as the training saw them: as they are, and noisier."""
+    from smartscope.inference import Domain
+
+    images: list[NDArray[Any]] = [pair.image for pair in trained.parts.train]
+    if len(images) < _FEWEST:
+        return {}
+    random = np.random.default_rng(trained.config.seed)
+    noisy = [
+        noisier(image, random.uniform(0, trained.config.crops.noise), random)
+        for image in images
+    ]
+    card = dict(Domain.fit([*images, *noisy]).to_card())
+    # The steps of 8 bits are noise too; a camera with less of it does no harm.
+    highest = card["ranges"]["noise"][1]
+    return {**card, "ranges": {**card["ranges"], "noise": [0.0, highest]}}
+
+
+def noisier(
+    image: NDArray[Any], share: float, random: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Image with normal noise of a share of its range (percentiles 1 to 99.8)."""
+    low, high = np.percentile(image, [1, 99.8])
+    # Two bits more, so that the steps of dark 8 bit images are no part of the noise.
+    wide = 4 * image.astype(np.float64)
+    wide = wide + random.normal(0, 4 * share * max(high - low, 1), image.shape)
+    return np.clip(np.rint(wide + 64), 0, 65535).astype(np.uint16)
 
 
 _CITED = (

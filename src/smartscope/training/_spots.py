@@ -52,6 +52,8 @@ class SpotsConfig:
         Batches; of weights and images; processor threads of torch.
     scenes : int
         Synthetic images that are drawn.
+    validation : int
+        Images the threshold is chosen on; 0: it stays 0.5.
     size_px : int
         Their sides.
     batch : int
@@ -68,6 +70,7 @@ class SpotsConfig:
     seed: int = 0
     threads: int = 2
     scenes: int = 4000
+    validation: int = 48
     size_px: int = 160
     batch: int = 8
     widths: tuple[int, ...] = (24, 40, 64)
@@ -315,7 +318,8 @@ def train_spots(
         net, batches, spot_loss, schedule, checkpoint=checkpoint, report=report
     )
     trained = TrainedSpots(config, fitted.net, fitted.losses)  # type: ignore[arg-type]
-    trained.threshold = choose_threshold(trained.net)
+    if config.validation:
+        trained.threshold = choose_threshold(trained.net, images=config.validation)
     return trained
 
 
@@ -339,7 +343,7 @@ def peaks(heat: NDArray[np.float32], threshold: float) -> NDArray[np.float64]:
     return np.stack([found.y_px, found.x_px], axis=1)
 
 
-def choose_threshold(net: SpotNet, *, images: int = 48) -> float:
+def choose_threshold(net: SpotNet, *, images: int) -> float:
     """Threshold of the best F1 on images drawn only for this."""
     scenes = [_scene(_VALIDATION + k, 256, ()) for k in range(images)]
     heats = [predict_spots(net, scene.image) for scene in scenes]

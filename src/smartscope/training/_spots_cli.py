@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, default=default.steps)
     parser.add_argument("--scenes", type=int, default=default.scenes)
+    parser.add_argument(
+        "--validation",
+        type=int,
+        default=default.validation,
+        help="images to choose the threshold on",
+    )
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--threads", type=int, default=default.threads)
     parser.add_argument(
@@ -46,6 +52,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         threads=options.threads,
         scenes=options.scenes,
+        validation=options.validation,
     )
     trained = train_spots(config, checkpoint=options.checkpoint, report=_say)
     table = export_spots(

@@ -55,6 +55,7 @@ class Classify(Stage[ClassifyConfig, LearnedView]):
         if not whole and config.scale != "none":
             raise ConfigError(
                 "crops of objects are resized by 'crop_um', not by 'scale'",
+                field="scale",
                 fix="write crop_um, or each: image",
             )
         self.learned: Learned = Learned(

@@ -11,6 +11,7 @@ from scipy import ndimage
 from smartscope.core.objects import NO_DETECTIONS
 from smartscope.vision._labels import Pixels, detections_of
 from smartscope.vision._learned import LearnedConfig
+from smartscope.vision._learned_checks import check_threshold
 from smartscope.vision._learned_objects import objects_of, points_of
 from smartscope.vision._learned_run import Learned, LearnedView
 from smartscope.vision._spots import place_points
@@ -69,6 +70,7 @@ class Detect(Stage[DetectConfig, LearnedView]):
             kinds=("stardist", "spots", "mask"),
             inputs=self.inputs(),
         )
+        check_threshold(config.threshold, self.learned.kind)
 
     def inputs(self) -> tuple[Input, ...]:
         """All channels it names."""
@@ -94,7 +96,11 @@ class Detect(Stage[DetectConfig, LearnedView]):
             if self.learned.kind == "spots":
                 radius_px = self._radius_px(work, answer.zoom[0])
                 found = points_of(
-                    self.learned, answer, threshold=threshold, apart_px=radius_px
+                    self.learned,
+                    answer,
+                    threshold=threshold,
+                    apart_px=radius_px,
+                    said="radius_um" in self.config.model_fields_set,
                 )
                 points = answer.points(found.y_px, found.x_px)
                 place_points(work, points, found.score, radius_px)
@@ -109,6 +115,8 @@ class Detect(Stage[DetectConfig, LearnedView]):
                 areas_px=(least_px, most_px),
                 split=_whole,
             )
+        if objects.note:
+            work.notes.append(f"{self.learned.stage}: {objects.note}")
         work.regions = objects.regions
         work.detections = detections_of(work, objects.regions, objects.score)
 

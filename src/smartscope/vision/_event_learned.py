@@ -71,6 +71,7 @@ class LearnedEvent(Stage[LearnedEventConfig, LearnedView]):
             raise ConfigError(
                 f"{self.learned.model.file}: the model does not say what its events "
                 "are called",
+                field="kind",
                 fix="give 'kind'",
             )
         self._kind = str(kind)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+import re
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Tag,
+    field_validator,
     model_validator,
 )
 
+from smartscope.config import refuse
 from smartscope.vision._stage import StageConfig
+
+_ADDRESS = re.compile(r"(grpcs?://)?[^\s:/]+:\d+")
 
 STAGES_OF = {
     "restored": "'denoise'",
@@ -74,7 +81,7 @@ class Remote(BaseModel):
     remote : str
         Address, ``host:port``, or ``grpcs://host:port`` for an encrypted connection.
     model : str or None
-        What the server calls it; None is the name of the package.
+        What the server calls it; None is the name of the package's folder or file.
     version : str or None
         Of the model on the server; None is the one that the server prefers.
     timeout_s : float or None
@@ -86,11 +93,28 @@ class Remote(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    remote: str = Field(pattern=r"^(grpcs?://)?[^\s:/]+:\d+$")
+    remote: str
     model: str | None = None
     version: str | None = None
     timeout_s: PositiveFloat | None = None
     certificate: str | None = None
+
+    @field_validator("remote")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not _ADDRESS.fullmatch(value):
+            raise refuse(
+                (),
+                f"'{value}' is no address of a server",
+                "write host:port, such as gpu-box:8001",
+            )
+        return value
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        # Versions are numbers to people, and text to the protocol.
+        return str(value) if type(value) is int else value
 
 
 class Unfamiliar(BaseModel):
@@ -134,14 +158,31 @@ class LearnedConfig(StageConfig):
     """
 
     model: ModelUse | None = None
-    runtime: str | Remote = "auto"
+    runtime: Annotated[
+        Annotated[str, Tag("str")] | Annotated[Remote, Tag("Remote")],
+        Discriminator(lambda value: "str" if isinstance(value, str) else "Remote"),
+    ] = "auto"
     threads: PositiveInt | None = None
-    scale: Literal["auto", "none"] | PositiveFloat = "none"
+    scale: Annotated[
+        Annotated[Literal["auto", "none"], Tag("str")]
+        | Annotated[PositiveFloat, Tag("float")],
+        Discriminator(lambda value: "str" if isinstance(value, str) else "float"),
+    ] = "none"
     on_failure: Literal["stop", "skip"] = "stop"
     unfamiliar: Unfamiliar = Unfamiliar()
 
     classical: ClassVar[tuple[str, ...]] = ()
     """Settings that a model takes the place of."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        # 'model:' with nothing behind it must not mean the classical method.
+        if value is None or value in ("", [], {}):
+            raise refuse((), "no model is named", "write the name or path of one")
+        if not isinstance(value, str | dict | ModelUse):
+            raise refuse((), "this is no model", "write the name or path of one")
+        return value
 
     @model_validator(mode="after")
     def _one_method(self) -> LearnedConfig:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from smartscope.vision._learned_run import Answer, Learned
     from smartscope.vision._regions import Regions
-    from smartscope.vision.decode import Points
+    from smartscope.vision.decode import Points, Stars
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,11 +30,14 @@ class Objects:
     labels : ndarray (y, x) int32
     regions : Regions
     score : ndarray (n,) float64
+    note : str
+        What is to be said of this image; mostly nothing.
     """
 
     labels: NDArray[np.int32]
     regions: Regions
     score: NDArray[np.float64]
+    note: str = ""
 
 
 def objects_of(
@@ -64,10 +67,13 @@ def objects_of(
         The outputs are not those of the decoder.
     """
     if learned.kind == "stardist":
-        drawn, score = _stars(learned, answer, threshold)
-        pixels = Pixels.of(labels_resized(drawn, shape), len(score))
+        stars = _stars(learned, answer, threshold)
+        pixels = Pixels.of(labels_resized(stars.labels, shape), len(stars))
         labels, regions, rows = numbered(pixels, *areas_px)
-        return Objects(labels, regions, score[rows])
+        note = f"{stars.left_out} of the model's proposals not looked at, too many"
+        return Objects(
+            labels, regions, stars.score[rows], note if stars.left_out else ""
+        )
     output = answer.outputs[learned.output]
     if learned.kind == "flows":
         labels, likely = _flows(learned, output, threshold)
@@ -84,18 +90,23 @@ def objects_of(
 
 
 def points_of(
-    learned: Learned, answer: Answer, *, threshold: float, apart_px: float
+    learned: Learned, answer: Answer, *, threshold: float, apart_px: float, said: bool
 ) -> Points:
-    """Peaks of a ``spots`` model, in pixels of the image it was given."""
+    """Peaks of a ``spots`` model, in pixels of the image it was given.
+
+    No two lie closer than `apart_px`, pixels of the frame, where the experiment `said`
+    so; else the model's package decides, if it says anything.
+    """
     from smartscope.vision.decode import heat_to_points
 
     output = answer.outputs[learned.output]
     grid = learned.option("grid", _grid(answer, output))
     offsets = learned.option("offset_channels")
+    apart = apart_px * answer.zoom[0]
     return heat_to_points(
         output[learned.channel],
         threshold=threshold,
-        min_distance_px=learned.option("min_distance_px", apart_px * answer.zoom[0]),
+        min_distance_px=apart if said else learned.option("min_distance_px", apart),
         grid=grid,
         offsets=None if offsets is None else output[list(offsets)],
     )
@@ -106,9 +117,7 @@ def _grid(answer: Answer, output: NDArray[np.float32]) -> int:
     return int(max(1, round(answer.shape[0] / output.shape[-2])))
 
 
-def _stars(
-    learned: Learned, answer: Answer, threshold: float
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+def _stars(learned: Learned, answer: Answer, threshold: float) -> Stars:
     from smartscope.vision.decode import rays_to_labels
 
     output = answer.outputs[learned.output]
@@ -124,7 +133,7 @@ def _stars(
             f"{learned.model.file}: 'stardist' needs at least 3 rays, the model gives "
             f"{len(rays)}"
         )
-    stars = rays_to_labels(
+    return rays_to_labels(
         output[learned.channel],
         rays,
         shape=answer.shape,
@@ -132,7 +141,6 @@ def _stars(
         threshold=threshold,
         nms=learned.option("nms", 0.4),
     )
-    return stars.labels, stars.score
 
 
 def _flows(

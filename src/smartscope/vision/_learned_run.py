@@ -11,17 +11,25 @@ import numpy as np
 
 from smartscope.core import ConfigError, ModelError
 from smartscope.core.geometry import UNCALIBRATED
-from smartscope.vision._learned import STAGES_OF, LearnedConfig, Remote
+from smartscope.vision._learned_checks import (
+    check_inputs,
+    check_output,
+    check_runtime,
+    check_scale,
+    kind_of,
+)
 from smartscope.vision._learned_images import as_channels, plane_of, resized
 from smartscope.vision._learned_window import Place, Window
 from smartscope.vision._stage import Alarm, Input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from smartscope.inference import Domain, Familiarity, Model
+    from smartscope.vision._learned import LearnedConfig, Remote
     from smartscope.vision._stage import StageContext, Workspace
 
 _log = logging.getLogger("smartscope.vision")
@@ -93,7 +101,8 @@ class Learned:
     stage : str
         Name of the stage, for messages and columns.
     kinds : sequence of str
-        Decoders the stage takes; the first stands for a model that names none.
+        Decoders the stage takes; a model that names none is taken for the first of
+        them that its channels are enough for.
     inputs : sequence of Input
         Channels, in the order of the model's.
     frames : bool
@@ -127,36 +136,46 @@ class Learned:
             raise ConfigError(
                 f"'{stage}' needs a model", fix="give the name or path of one"
             )
+        path = find_model(use.path, context.base_dir)
+        self._asked = _runtime(config.runtime, context, path)
         self.model: Model = load_model(
-            find_model(use.path, context.base_dir),
+            path,
             axes=use.axes,
             preprocessing=use.preprocessing,
             postprocessing=use.postprocessing,
             multiple_of=use.multiple_of,
-            runtime=_runtime(config.runtime, context),
+            runtime=self._asked,
             threads=config.threads,
         )
+        check_runtime(config.runtime, self.model, context)
         self.stage = stage
         self.inputs = tuple(inputs)
         self._config = config
         self._stack = stack
-        self.kind = _kind(self.model, stage, kinds)
         self._choose_output()
+        self.kind = kind_of(self.model, kinds, self.output)
+        check_output(self.model, self.kind, self.output, self.channel)
         card = self.model.card
         self.planes = self.model.inputs[0].layout.image_order == "czyx"
         self._window = card.window if frames else 1
-        self._check_inputs()
-        self._check_scale()
+        check_inputs(self.model, self.inputs, self._window)
+        check_scale(config.scale, self.model)
         self._domain: Domain | None = None
         if card.domain and frames:
             self._domain = Domain.from_card(card.domain, file=self.model.file)
+        elif "unfamiliar" in config.model_fields_set:
+            raise ConfigError(
+                f"{self.model.file}: "
+                + ("the model" if frames else "a model of crops")
+                + " does not say what images it knows, so none would be unfamiliar",
+                field="unfamiliar",
+                fix="leave 'unfamiliar' out",
+            )
         self._prepared: set[tuple[int, ...]] = set()
         self._now: tuple[int, ...] | None = None
-        self._warm = False
+        self._warm = self._rehearsing = False
         self._failing = 0
         self._said: list[str] = []
-
-    # ------------------------------------------------------------------ checking
 
     def _choose_output(self) -> None:
         use, decoder = self._config.model, self.model.decoder
@@ -165,48 +184,6 @@ class Learned:
             self.output = use.output
         if use is not None and use.channel is not None:
             self.channel = use.channel
-        if self.output >= len(self.model.outputs):
-            raise ModelError(
-                f"{self.model.file}: there is no output {self.output}; the model has "
-                f"{len(self.model.outputs)}, counted from 0"
-            )
-
-    def _check_inputs(self) -> None:
-        model, named = self.model, [one.channel for one in self.inputs]
-        if len(model.inputs) != 1:
-            raise ModelError(
-                f"{model.file}: the model has {len(model.inputs)} inputs; use a model "
-                "with one input image"
-            )
-        wanted = model.channels
-        if wanted is not None and wanted != self._window * len(named):
-            of = f"{wanted} channels"
-            if self._window > 1:
-                of = f"{wanted / self._window:g} channels in {self._window} frames"
-            raise ConfigError(
-                f"{model.file}: the model wants {of}, 'on' names {len(named)} "
-                f"({', '.join(named)})",
-                fix="give on: {channel: [...]} as many, in the model's order",
-            )
-        stacks = any(one.z == "all" for one in self.inputs)
-        if stacks and not self.planes:
-            raise ConfigError(
-                f"{model.file}: the model knows no planes, so 'z: all' is not for it",
-                fix="write z: max, z: mean or the number of a plane",
-            )
-        if self.planes and not stacks:
-            raise ConfigError(
-                f"{model.file}: the model wants a stack of planes",
-                fix="write on: {z: all}",
-            )
-
-    def _check_scale(self) -> None:
-        if self._config.scale == "auto" and self.model.card.pixel_um is None:
-            raise ConfigError(
-                f"{self.model.file}: the model does not say for which pixel size it "
-                "was made, so 'scale: auto' cannot know",
-                fix="write the model's pixels per image pixel, such as scale: 0.5",
-            )
 
     # ------------------------------------------------------------------- running
 
@@ -216,9 +193,13 @@ class Learned:
         return LearnedView(window=window, own=own)
 
     def threshold(self, wanted: float | None) -> float:
-        """Where to cut: as the experiment says, else the package, else one half."""
+        """Where to cut: as the experiment says, else the package, else one half.
+
+        Of ``flows``, which give a logit, 0: the same probability.
+        """
         stated = self.model.decoder.threshold
-        return next(t for t in (wanted, stated, 0.5) if t is not None)
+        half = 0.0 if self.kind == "flows" else 0.5
+        return next(t for t in (wanted, stated, half) if t is not None)
 
     def option(self, name: str, default: Any = None) -> Any:
         """Option of the model's decoder."""
@@ -238,7 +219,7 @@ class Learned:
         size = _zoomed(shape, zoom)
         stack = (planes,) if self.planes else ()
         self.prepare((self._window * len(self.inputs), *stack, *size))
-        self._warm = True
+        self._warm = self._rehearsing = True
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """Have the model ready for images ``(c, [z,] y, x)`` of this shape."""
@@ -256,6 +237,22 @@ class Learned:
             )
         if len(self._prepared) < _MOST_SHAPES:
             self._prepared.add(shape)
+
+    def reach(self) -> None:
+        """Ask the server of the model, if it has one, whether it is there.
+
+        Raises
+        ------
+        ModelError
+            It is not, or has no such model. Nothing is run.
+        """
+        if isinstance(self._asked, str):
+            return
+        from smartscope.inference import RemoteRuntime
+
+        settings = dict(self._asked)
+        url, name = settings.pop("remote"), settings.pop("model")
+        RemoteRuntime(url, name, file=self.model.file, **settings).close()
 
     def see(self, work: Workspace, view: LearnedView) -> Answer | None:
         """Give the model the present frame.
@@ -332,8 +329,11 @@ class Learned:
     # ------------------------------------------------------------------ failures
 
     def failed(self, work: Workspace, error: ModelError) -> None:
-        """Follow the declared policy; raises the error where that is ``stop``."""
-        if self._config.on_failure == "stop":
+        """Follow the declared policy; raises the error where that is ``stop``.
+
+        Always before the first frame: what never worked is not gone on without.
+        """
+        if self._config.on_failure == "stop" or self._rehearsing:
             raise error
         work.notes.append(f"{self.stage}: {error}")
         self._failing += 1
@@ -359,10 +359,10 @@ class Learned:
         said, self._said = self._said, []
         return said
 
-    def forget_reports(self) -> None:
-        """Say nothing of what happened up to now."""
+    def begin(self) -> None:
+        """The rehearsal is over: say nothing of it, and follow `on_failure`."""
         self._said.clear()
-        self._failing = 0
+        self._rehearsing = False
 
     def facts(self) -> Mapping[str, Any]:
         """What the journal says of the model."""
@@ -406,26 +406,16 @@ class Learned:
             self._say(reason)
 
 
-def _runtime(written: str | Remote, context: StageContext) -> str | dict[str, Any]:
+def _runtime(
+    written: str | Remote, context: StageContext, path: Path
+) -> str | dict[str, Any]:
     if isinstance(written, str):
         return written
     asked = written.model_dump(exclude_none=True)
+    asked.setdefault("model", path.name if path.is_dir() else path.stem)
     if written.certificate is not None:
         asked["certificate"] = str(context.base_dir / written.certificate)
     return asked
-
-
-def _kind(model: Model, stage: str, kinds: Sequence[str]) -> str:
-    stated = model.decoder.kind
-    if stated is None:
-        return kinds[0]
-    if stated not in kinds:
-        needs = " or ".join(f"'{kind}'" for kind in kinds)
-        raise ModelError(
-            f"{model.file}: the model gives '{stated}', this stage needs {needs}; use "
-            f"it in {STAGES_OF[stated]}"
-        )
-    return stated
 
 
 def _pixel_um(work: Workspace) -> float | None:

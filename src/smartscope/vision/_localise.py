@@ -94,7 +94,11 @@ class Localise(Stage[LocaliseConfig, LearnedView]):
         with work.timed(f"{self.learned.stage}.decode"):
             if self.learned.kind == "spots":
                 found = points_of(
-                    self.learned, answer, threshold=threshold, apart_px=radius_px
+                    self.learned,
+                    answer,
+                    threshold=threshold,
+                    apart_px=radius_px,
+                    said="radius_um" in self.config.model_fields_set,
                 )
                 points = answer.points(found.y_px, found.x_px)
                 place_points(work, points, found.score, radius_px)

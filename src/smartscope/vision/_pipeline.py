@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smartscope.core import (
+    ConfigError,
     Frame,
     ModelError,
     Observation,
@@ -172,7 +173,7 @@ class Pipeline:
         for t_s in (0.0, 1.0):
             self._run(gathered, frame, t_s, memory)
         for learned in self._learned:
-            learned.forget_reports()
+            learned.begin()
         self._costs = {}
 
     def _ready_models(
@@ -186,6 +187,22 @@ class Pipeline:
         known = None if pixel_map == UNCALIBRATED else pixel_map.pixel_um
         for _, stage in self._stages:
             stage.warm_up(shape, planes, known)
+
+    def reach_servers(self) -> None:
+        """Ask the servers of models whether they are there; runs nothing.
+
+        Raises
+        ------
+        ConfigError
+            One is not, or does not have the model.
+        """
+        for number, (name, stage) in enumerate(self._stages):
+            try:
+                if stage.learned is not None:
+                    stage.learned.reach()
+            except ModelError as error:
+                place = f"vision.{number}.{name}.runtime"
+                raise ConfigError(str(error), field=place) from error
 
     def models(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
         """Name of each stage with a model, and the facts of that for the journal.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from smartscope.config import explain
 from smartscope.core import ConfigError, ModelError
 from smartscope.vision._classify import Classify
 from smartscope.vision._correct import Background, Denoise, Illumination
@@ -124,10 +125,11 @@ def make_stage(
         # Before the run, a wrong model is a wrong line of the experiment.
         raise ConfigError(str(error), field=f"{field}.model") from error
     except ConfigError as error:
-        if error.field or "model" not in values:
-            raise
+        # The stage knows which of its fields is wrong, not where the stage stands.
+        below = error.field or ("model" if "model" in values else "")
         text = f"{error.file}: {error.problem}" if error.file else error.problem
-        raise ConfigError(text, field=f"{field}.model", fix=error.fix) from error
+        place = f"{field}.{below}" if below else field
+        raise ConfigError(text, field=place, fix=error.fix) from error
     stacks = stage.learned is not None and stage.learned.planes
     if config.on.z == "all" and not stacks:
         raise ConfigError(
@@ -270,13 +272,10 @@ def _unknown(
 def _wrong_field(
     error: ValidationError, config: type[StageConfig], use: str, field: str
 ) -> ConfigError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    place = f"{field}.{where}" if where else field
-    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        return _unknown(f"field of '{use}'", where, config.model_fields, place)
-    text = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    if where and isinstance(given, str | int | float):
-        text += f" (found {given!r})"
-    return ConfigError(text, field=place)
+    first = explain(error, config)[0]
+    if first.unknown and len(first.loc) == 1:
+        name = str(first.loc[0])
+        known = config.model_fields
+        return _unknown(f"field of '{use}'", name, known, f"{field}.{name}")
+    place = ".".join([field, *map(str, first.loc)])
+    return ConfigError(first.text, field=place, fix=first.fix)

@@ -8,11 +8,11 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from scipy import ndimage
 
-from smartscope.core import ConfigError, View
 from smartscope.core.objects import NO_DETECTIONS
 from smartscope.vision._images import Sample, smooth
 from smartscope.vision._labels import Pixels, detections_of, fill_holes, numbered
 from smartscope.vision._learned import LearnedConfig
+from smartscope.vision._learned_checks import check_threshold
 from smartscope.vision._learned_objects import objects_of
 from smartscope.vision._learned_run import Learned, LearnedView
 from smartscope.vision._split import split_touching
@@ -20,6 +20,8 @@ from smartscope.vision._stage import Input, Stage, StageConfig, StageContext, Wo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from smartscope.core import View
 
 # Method `local`, tuned on the fluorescence nuclei of the 2018 Data Science Bowl: a
 # generous first threshold finds dim objects, a share of each group's own mean
@@ -108,7 +110,7 @@ class Segment(Stage[SegmentConfig, LearnedView]):
             self.learned = Learned(
                 config, context, stage="segment", kinds=KINDS, inputs=self.inputs()
             )
-            _check_threshold(config.threshold, self.learned.kind)
+            check_threshold(config.threshold, self.learned.kind)
 
     def inputs(self) -> tuple[Input, ...]:
         """All channels it names."""
@@ -145,6 +147,8 @@ class Segment(Stage[SegmentConfig, LearnedView]):
                 split=lambda mask: self._objects(work, mask),
                 fill_holes=self.config.fill_holes,
             )
+        if found.note:
+            work.notes.append(f"{learned.stage}: {found.note}")
         work.labels, work.regions = found.labels, found.regions
         work.detections = detections_of(work, found.regions, found.score)
 
@@ -203,11 +207,3 @@ class Segment(Stage[SegmentConfig, LearnedView]):
             own = groups.above_own(image, level, _GROUP_SHARE)
             mask.ravel()[groups.where[own]] = True
         return np.asarray(mask)
-
-
-def _check_threshold(threshold: float | None, kind: str) -> None:
-    """Refuse what is no probability, where one is meant; raises ConfigError."""
-    if threshold is not None and kind != "flows" and not 0 < threshold < 1:
-        raise ConfigError(
-            f"'threshold' is a probability, between 0 and 1 (found {threshold:g})"
-        )

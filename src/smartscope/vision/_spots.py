@@ -102,6 +102,7 @@ class Spots(Stage[SpotsConfig, LearnedView]):
                     seen,
                     threshold=self.learned.threshold(self.config.threshold),
                     apart_px=radius_px,
+                    said="radius_um" in self.config.model_fields_set,
                 )
                 points = seen.points(found.y_px, found.x_px)
                 place_points(work, points, found.score, radius_px)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MEAN = np.full((3, 1), 1 / 3, np.float32)
+# Heat has reached each pixel of an instance of 512 px by then; larger ones are rare
+# and mostly wrong, and must not cost a minute.
+_MOST_ROUNDS = 1024
 
 
 def flow_errors(
@@ -43,7 +46,7 @@ def flow_errors(
     middle = pixels.middles()
     source = place_y[middle], place_x[middle]
     heat = np.zeros(sheet, np.float32)
-    for _ in range(2 * pixels.longest):
+    for _ in range(min(2 * pixels.longest, _MOST_ROUNDS)):
         heat[source] += 1
         spread = cv2.sepFilter2D(heat, -1, _MEAN, _MEAN, borderType=cv2.BORDER_CONSTANT)
         heat = np.multiply(spread, inside, out=heat)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _SQUARE = np.ones((3, 3), np.uint8)
 # Under this share of its peak a neighbour is background, of which no logarithm tells.
 _TAIL = 1e-3
+# Neighbours of a point from which on pairs are not listed.
+_CROWD = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,7 +169,17 @@ def _apart(y: NDArray[Any], x: NDArray[Any], distance: float) -> NDArray[np.bool
     keep = np.ones(len(y), dtype=np.bool_)
     if len(y) < 2:
         return keep
-    tree = cKDTree(np.column_stack([y, x]))
+    points = np.column_stack([y, x])
+    tree = cKDTree(points)
+    # Far more pairs than points: ask only those that stand for their neighbours.
+    area = max(1.0, float(np.ptp(y) + 1) * float(np.ptp(x) + 1))
+    if len(y) * np.pi * distance**2 > _CROWD * area:
+        reach = np.nextafter(distance, 0.0)
+        for row in range(len(y)):
+            if keep[row]:
+                keep[tree.query_ball_point(points[row], reach)] = False
+                keep[row] = True
+        return keep
     pairs = tree.query_pairs(np.nextafter(distance, 0.0), output_type="ndarray")
     pairs = np.sort(pairs, axis=1)
     # By the better one: whether it stands is known before it puts out another.

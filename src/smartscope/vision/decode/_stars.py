@@ -18,6 +18,12 @@ _BITS = 4
 # OpenCV fills the pixels that the outline runs through, also those whose centres lie
 # outside: half a pixel too much all around.
 _PEN_PX = 0.5
+# So many proposals are looked at, or one of so many elements of a large map: more are
+# not objects but a network that says "everywhere", and would cost seconds.
+_MOST = 16384
+_SHARE = 8
+# Proposals that are held against each other at once.
+_GROUP = 256
 # Side of the window in which a winner of one round is the best, elements of the map.
 _WINDOW = 5
 
@@ -36,6 +42,8 @@ class Stars:
         Probability at the centre.
     outlines : ndarray (n, rays, 2) float32
         Corners ``(y, x)``, full-resolution pixels; may lie outside of the image.
+    left_out : int
+        Proposals that were not looked at, for there were too many.
     """
 
     labels: NDArray[np.int32]
@@ -43,6 +51,7 @@ class Stars:
     x_px: NDArray[np.float64]
     score: NDArray[np.float64]
     outlines: NDArray[np.float32]
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.y_px)
@@ -63,7 +72,8 @@ def rays_to_labels(
     Every element of `prob` above `threshold` proposes a polygon. The surest proposal
     wins and puts out all that share more than `nms` of the smaller one's area with
     it, then the surest of the rest, and so on. Overlaps are taken from samples
-    inside the smaller polygon.
+    inside the smaller polygon. Of more proposals than objects could make (16384, or
+    an eighth of a large map) the local maxima and then the surest are looked at.
 
     Parameters
     ----------
@@ -87,6 +97,9 @@ def rays_to_labels(
     prob, rays = prob[:height, :width], rays[:, :height, :width]
     # In raster order; the sort keeps that among equals.
     place = np.flatnonzero(prob > threshold)
+    proposed = len(place)
+    if not exhaustive:
+        place = _best(prob, place, max(_MOST, prob.size // _SHARE))
     place = place[np.argsort(-prob.ravel()[place], kind="stable")]
     y, x = np.divmod(place, max(prob.shape[1], 1))
     shapes = Shapes.of(y * grid, x * grid, rays.reshape(len(rays), -1)[:, place].T)
@@ -94,7 +107,19 @@ def rays_to_labels(
         kept = _one_by_one(shapes, nms)
     else:
         kept = _in_rounds(shapes, y, x, prob.shape, nms)
-    return _drawn(shapes, prob[y, x], kept, shape)
+    return _drawn(shapes, prob[y, x], kept, shape, proposed - len(place))
+
+
+def _best(
+    prob: NDArray[np.float32], place: NDArray[np.int64], most: int
+) -> NDArray[np.int64]:
+    """At most so many proposals, in raster order: local maxima before all others."""
+    if len(place) <= most:
+        return place
+    # Every object has a maximum, so none is lost but in a map gone wild.
+    top = (prob >= cv2.dilate(prob, np.ones((3, 3), np.uint8))).ravel()[place]
+    order = np.lexsort((-prob.ravel()[place], ~top))
+    return np.sort(place[order[:most]])
 
 
 def _one_by_one(shapes: Shapes, nms: float) -> NDArray[np.int64]:
@@ -141,6 +166,20 @@ def _in_rounds(
 
 def _surest(shapes: Shapes, rows: NDArray[np.int64], nms: float) -> NDArray[np.int64]:
     """Rows (in order, surest first) that no surer winner among them puts out."""
+    won = np.empty(0, np.int64)
+    # In groups: what those before put out need not be held against each other.
+    for first in range(0, len(rows), _GROUP):
+        group = rows[first : first + _GROUP]
+        i, j = shapes.near(group, won)
+        lost = np.zeros(len(group), np.bool_)
+        lost[i[shapes.clash(group[i], won[j], nms)]] = True
+        won = np.concatenate([won, _surest_of(shapes, group[~lost], nms)])
+    return won
+
+
+def _surest_of(
+    shapes: Shapes, rows: NDArray[np.int64], nms: float
+) -> NDArray[np.int64]:
     i, j = shapes.near(rows, rows)
     once = i < j
     i, j = i[once], j[once]
@@ -191,6 +230,7 @@ def _drawn(
     prob: NDArray[np.float32],
     kept: NDArray[np.int64],
     shape: tuple[int, int],
+    left_out: int,
 ) -> Stars:
     """Draw the winners, the surest on top."""
     labels = _draw(shapes, kept, shape)
@@ -207,6 +247,7 @@ def _drawn(
         x_px=shapes.x[kept].astype(np.float64),
         score=prob[kept].astype(np.float64),
         outlines=shapes.corners(kept),
+        left_out=left_out,
     )
 
 

@@ -1,0 +1,105 @@
+"""Command line of the divisions recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smartscope.training._divisions import DivisionsConfig, train_divisions
+
+if TYPE_CHECKING:
+    import argparse
+
+    from smartscope.training._divisions_release import Table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``divisions``."""
+    default = DivisionsConfig()
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of the package"
+    )
+    parser.add_argument(
+        "--nuclei", type=Path, help="NAME_img.tif and NAME_lab.tif pairs to animate"
+    )
+    parser.add_argument("--steps", type=int, default=default.steps)
+    parser.add_argument("--windows", type=int, default=default.windows)
+    parser.add_argument(
+        "--validation",
+        type=int,
+        default=default.validation,
+        help="films to choose the threshold on",
+    )
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--threads", type=int, default=default.threads)
+    parser.add_argument(
+        "--checkpoint", type=Path, help="keep the state here, and go on from it"
+    )
+    _add_films(parser, default.films)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, evaluate, export."""
+    from smartscope.training._divisions_release import export_divisions, films_to_judge
+
+    config = DivisionsConfig(
+        options.nuclei,
+        steps=options.steps,
+        seed=options.seed,
+        threads=options.threads,
+        films=options.train_films,
+        film_px=options.film_px,
+        windows=options.windows,
+        validation=options.validation,
+    )
+    trained = train_divisions(config, checkpoint=options.checkpoint, report=_say)
+    films = films_to_judge(options.films, _recordings(options)) if options.films else {}
+    _show(export_divisions(trained, options.output, films=films))
+    _say(f"written: {options.output}")
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``evaluate-divisions``."""
+    parser.add_argument(
+        "--model", type=Path, required=True, help="folder of the package"
+    )
+    parser.add_argument("--runtime", default="auto")
+    _add_films(parser, None)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """Score a package, and the classical stages, on films held out."""
+    from smartscope.training._divisions_release import films_to_judge, judge
+
+    films = films_to_judge(options.films, _recordings(options))
+    _show(judge(options.model, films, runtime=options.runtime))
+
+
+def _add_films(parser: argparse.ArgumentParser, training: int | None) -> None:
+    if training is not None:
+        parser.add_argument("--train-films", type=int, default=training)
+        parser.add_argument("--film-px", type=int, default=256, help="side of films")
+    parser.add_argument("--films", type=int, default=12, help="varied ones, to score")
+    parser.add_argument(
+        "--recording",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder with images.tif, tracks_labels.tif, man_track.txt; scored, too",
+    )
+
+
+def _recordings(options: argparse.Namespace) -> dict[str, Path]:
+    return {f"recording {path.name}": path for path in options.recording}
+
+
+def _show(table: Table) -> None:
+    for words, (own, other) in table.items():
+        _say(
+            f"{words}: recall {own.recall:.3f}, precision {own.precision:.3f}; "
+            f"classical stages {other.recall:.3f}, {other.precision:.3f}"
+        )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
