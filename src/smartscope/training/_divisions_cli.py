@@ -78,7 +78,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
 def _add_films(parser: argparse.ArgumentParser, training: int | None) -> None:
     if training is not None:
         parser.add_argument("--train-films", type=int, default=training)
-        parser.add_argument("--film-px", type=int, default=256, help="side of films")
+        parser.add_argument("--film-px", type=int, default=192, help="side of films")
     parser.add_argument("--films", type=int, default=12, help="varied ones, to score")
     parser.add_argument(
         "--recording",

@@ -136,17 +136,17 @@ def draw_window(
     def log_uniform(low: float, high: float) -> float:
         return float(np.exp(random.uniform(np.log(low), np.log(high))))
 
-    plate = log_uniform(0.7, 8)
+    plate = log_uniform(0.5, 2) if random.random() < 0.5 else log_uniform(1, 8)
     pace = _Pace(
         plate,
         plate * log_uniform(0.5, 1.5),
         log_uniform(12, 36),
-        log_uniform(1.4, 4.0),
+        log_uniform(1.8, 4.5),
     )
     style = styles[int(random.integers(len(styles)))].nuclei
     nuclei = _populate(style, pace, length, size_px, random)
-    speed = pace.diameter * log_uniform(0.005, 0.35)
-    drift = random.normal(0, 1, 2) * log_uniform(0.02, 3)
+    speed = pace.diameter * log_uniform(0.005, 0.4)
+    drift = random.normal(0, 1, 2) * pace.diameter * log_uniform(0.002, 0.6)
     ground = _ground(size_px, random)
     debris = _debris(pace, size_px, random)
     blur = float(random.uniform(0.4, 1.4))
@@ -174,7 +174,7 @@ def _populate(
     d = pace.diameter
     cover = random.uniform(0.05, 0.5)
     count = 1 + round(cover * (size_px + d) ** 2 / (np.pi * d * d / 4))
-    dividing = random.choice([0.0, 0.04, 0.1, 0.2])
+    dividing = random.choice([0.0, 0.05, 0.15, 0.3])
     dying = random.choice([0.0, 0.05, 0.15])
     spread = random.uniform(0.05, 0.5)
     places: list[NDArray[np.float64]] = []
@@ -188,22 +188,26 @@ def _populate(
         if not len(tried):
             continue
         places.append(tried[0])
-        fate = random.random()
+        # In most windows the first lies well inside, and divides.
+        first = not nuclei and dividing > 0
+        if first:
+            places[-1] = random.uniform(0.2, 0.8, 2) * size_px
+        fate = 0.0 if first else random.random()
         kind = (
             "divides" if fate < dividing else "dies" if fate < dividing + dying else ""
         )
         span = pace.plate + pace.apart
         nuclei.append(
             _Nucleus(
-                float(tried[0][0]),
-                float(tried[0][1]),
+                float(places[-1][0]),
+                float(places[-1][1]),
                 float(random.normal()),
                 float(random.normal()),
                 int(random.integers(len(style))),
                 float(random.uniform(0, 2 * np.pi)),
                 float(np.exp(random.normal(0, spread))),
                 kind,
-                float(random.uniform(-1.3 * pace.apart - 1.5, 1.3 * pace.plate + 0.2))
+                float(random.uniform(-1.1 * pace.apart - 1.2, 1.2 * pace.plate + 0.2))
                 if kind == "divides"
                 else float(random.uniform(-length, span)),
                 int(random.integers(1 << 31)),

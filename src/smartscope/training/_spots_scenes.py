@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from smartscope.training._spots_camera import READ_NOISE_E, digital, exposed, treated
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 LEAST_SNR = 2.0
 """Peak over local noise of the dimmest spot that is drawn."""
-_READ_NOISE_E = 1.6
 _REACH = 3.5  # radius of a drawn spot, in its sigmas
 BACKGROUNDS = ("flat", "uneven", "cells", "texture", "photograph")
 CAMERAS = ("16 bit", "8 bit")
@@ -159,7 +160,7 @@ def draw_scene(
         A photograph is asked for and there is none.
     """
     ground = scenery.level_e * _background(scenery, random, photographs)
-    noise_e = np.sqrt(np.median(ground) + _READ_NOISE_E**2)
+    noise_e = np.sqrt(np.median(ground) + READ_NOISE_E**2)
     if scenery.debris:
         ground += noise_e * _debris(scenery, random)
     points = _places(scenery, random)
@@ -170,16 +171,16 @@ def draw_scene(
         top = max(top, float(ground.max()) + 6 * noise_e)
         step_e = (top - max(float(ground.min()) - 4 * noise_e, 0)) / 240
     y, x = np.clip(np.rint(points).astype(np.intp), 0, scenery.size_px - 1).T
-    local = np.sqrt(ground[y, x] + _READ_NOISE_E**2 + step_e**2 / 12)
+    local = np.sqrt(ground[y, x] + READ_NOISE_E**2 + step_e**2 / 12)
     seen = peak >= np.maximum(LEAST_SNR * local, 1.5 * step_e)
     points, peak, local = points[seen], peak[seen], local[seen]
     light = ground + _spots(scenery, points, peak, random)
     if scenery.hot:
         hot = random.integers(0, scenery.size_px, (2, scenery.hot))
         light[hot[0], hot[1]] += noise_e * np.exp(random.normal(3, 1, scenery.hot))
-    image = _exposed(light, scenery, random)
-    image = _treated(image, scenery, noise_e, random)
-    image = _digital(image, step_e, noise_e, scenery, random)
+    image = exposed(light, scenery, random)
+    image = treated(image, scenery, noise_e, random)
+    image = digital(image, step_e, noise_e, scenery, random)
     return Scene(image, points, peak / local, scenery.sigma_px)
 
 
@@ -427,91 +428,3 @@ def _add(
         image[y0:y1, x0:x1] += piece[
             y0 - low[1] : y1 - low[1], x0 - low[0] : x1 - low[0]
         ]
-
-
-def _exposed(
-    light_e: NDArray[np.float32], scenery: Scenery, random: np.random.Generator
-) -> NDArray[np.float32]:
-    """Shot noise and read noise; a projection keeps the brightest of some exposures."""
-    count = int(random.integers(3, 8)) if scenery.treatment == "projection" else 1
-    shots: list[NDArray[np.float32]] = []
-    for _ in range(count):
-        # Above some ten electrons a normal law is as good, and much faster.
-        if light_e.min() < 15:
-            seen = random.poisson(light_e).astype(np.float32)
-        else:
-            seen = light_e + np.sqrt(light_e) * random.standard_normal(
-                light_e.shape, np.float32
-            )
-        read = random.standard_normal(light_e.shape, np.float32)
-        shots.append(seen + np.float32(_READ_NOISE_E) * read)
-    return np.asarray(np.max(shots, axis=0), np.float32)
-
-
-def _treated(
-    image: NDArray[np.float32],
-    scenery: Scenery,
-    noise_e: float,
-    random: np.random.Generator,
-) -> NDArray[np.float32]:
-    """What processing before the detection does to an image."""
-    if scenery.treatment == "aligned":
-        way = np.eye(2, 3, dtype=np.float32)
-        way[:, 2] = random.uniform(-0.5, 0.5, 2)
-        return _shifted(image, way)
-    if scenery.treatment == "tophat":
-        radius = max(int(np.ceil(2.5 * scenery.sigma_px)), 3) + int(random.integers(4))
-        disk = cv2.getStructuringElement(
-            cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)
-        )
-        if random.random() < 0.5:
-            image = np.asarray(cv2.GaussianBlur(image, (0, 0), random.uniform(0.5, 1)))
-        return np.asarray(cv2.morphologyEx(image, cv2.MORPH_TOPHAT, disk))
-    if scenery.treatment == "difference":
-        narrow = float(random.uniform(0.5, 0.9)) * min(scenery.sigma_px, 1.3)
-        wide = float(random.uniform(2.5, 5)) * scenery.sigma_px
-        change = cv2.GaussianBlur(image, (0, 0), narrow) - cv2.GaussianBlur(
-            image, (0, 0), wide
-        )
-        return np.asarray(
-            np.clip(change - random.uniform(0, 1) * noise_e * 0.3, 0, None)
-        )
-    return image
-
-
-def _shifted(
-    image: NDArray[np.float32], way: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Shift there and back by linear interpolation: noise is smoothed, truth stays."""
-    size = (image.shape[1], image.shape[0])
-    there = cv2.warpAffine(
-        image, way, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
-    way = way.copy()
-    way[:, 2] *= -1
-    return np.asarray(
-        cv2.warpAffine(
-            there, way, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        )
-    )
-
-
-def _digital(
-    image: NDArray[np.float32],
-    step_e: float,
-    noise_e: float,
-    scenery: Scenery,
-    random: np.random.Generator,
-) -> NDArray[Any]:
-    if scenery.camera == "8 bit":
-        low = max(float(np.quantile(image, 0.01)) - 2 * step_e, 0.0)
-        eight = np.clip(np.rint((image - low) / step_e), 0, 255).astype(np.uint8)
-        if scenery.treatment == "jpeg":
-            quality = int(random.integers(80, 100))
-            _, stream = cv2.imencode(".jpg", eight, [cv2.IMWRITE_JPEG_QUALITY, quality])
-            return np.asarray(cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE))
-        return np.asarray(eight)
-    # So many counts for the noise that the steps of the converter do not matter.
-    gain = float(np.exp(random.uniform(np.log(1.5), np.log(60)))) / noise_e
-    offset = float(random.choice([0, 100, 400]))
-    return np.asarray(np.clip(np.rint(image * gain + offset), 0, 65535), np.uint16)

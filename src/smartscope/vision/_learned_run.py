@@ -172,7 +172,7 @@ class Learned:
                 fix="leave 'unfamiliar' out",
             )
         self._prepared: set[tuple[int, ...]] = set()
-        self._now: tuple[int, ...] | None = None
+        self._now: tuple[tuple[int, ...], Any] | None = None
         self._warm = self._rehearsing = False
         self._failing = 0
         self._said: list[str] = []
@@ -221,13 +221,13 @@ class Learned:
         self.prepare((self._window * len(self.inputs), *stack, *size))
         self._warm = self._rehearsing = True
 
-    def prepare(self, shape: tuple[int, ...]) -> None:
-        """Have the model ready for images ``(c, [z,] y, x)`` of this shape."""
-        if shape == self._now:
+    def prepare(self, shape: tuple[int, ...], dtype: Any = np.uint16) -> None:
+        """Have the model ready for images ``(c, [z,] y, x)`` of this shape and type."""
+        if self._now == (shape, dtype):
             return
         began = time.perf_counter()
-        self.model.prepare(shape)
-        self._now = shape
+        self.model.prepare(shape, dtype=dtype)
+        self._now = (shape, dtype)
         if self._warm and shape not in self._prepared:
             size = " x ".join(map(str, shape[-2:]))
             took_s = time.perf_counter() - began
@@ -295,7 +295,7 @@ class Learned:
 
     def run(self, image: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         """Run the model on ``(c, [z,] y, x)``; what it gives is finite."""
-        self.prepare(image.shape)
+        self.prepare(image.shape, image.dtype)
         outputs = self.model.run(image)
         if not self._stack:
             outputs = tuple(plane_of(output) for output in outputs)
