@@ -89,6 +89,15 @@ def digital(
     scenery: Scenery,
     random: np.random.Generator,
 ) -> NDArray[Any]:
+    """Counts of a 16-bit camera, or of one of 8 bits, perhaps through JPEG.
+
+    Parameters
+    ----------
+    image : ndarray (y, x) float32
+        Electrons.
+    step_e, noise_e : float
+        Electrons for a step of 8 bits; noise of the typical background.
+    """
     if scenery.camera == "8 bit":
         low = max(float(np.quantile(image, 0.01)) - 2 * step_e, 0.0)
         eight = np.clip(np.rint((image - low) / step_e), 0, 255).astype(np.uint8)
