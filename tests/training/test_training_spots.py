@@ -152,7 +152,7 @@ def test_training_lowers_the_loss_and_exports_a_package(tmp_path: Path) -> None:
     from smartscope.inference import load_model
 
     trained = train_spots(replace(SMALL, steps=201, rate=1e-2))
-    assert trained.losses[-1] < 0.7 * trained.losses[0]
+    assert trained.losses[-1] < 0.85 * trained.losses[0]
     export_spots(trained, tmp_path / "spots", images=0)
     model = load_model(tmp_path / "spots", runtime="onnxruntime", threads=1)
     assert model.decoder.kind == "spots"

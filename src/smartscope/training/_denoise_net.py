@@ -47,6 +47,9 @@ class Denoiser(nn.Module):
         # Counts have more digits than bfloat16.
         with torch.autocast("cpu", enabled=False):
             centred = x - x.mean((2, 3), keepdim=True)
+            # A runtime in bfloat16 rounds the mean of a high offset to whole counts;
+            # the second mean is small, and so is what rounding leaves of it.
+            centred = centred - centred.mean((2, 3), keepdim=True)
             rough = functional.conv2d(centred, self.mask, dilation=2).abs()
             noise = rough.mean((2, 3), keepdim=True) * _MEAN_TO_SIGMA + 1e-3
             spread = (centred * centred).mean((2, 3), keepdim=True).sqrt() + 1e-3

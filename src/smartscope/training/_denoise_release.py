@@ -107,7 +107,9 @@ def judge(
 def _test_image(trained: TrainedDenoiser) -> NDArray[Any]:
     random = np.random.default_rng(7)
     image = clean_image(clean_pool(trained.train[:20]), _TEST_PX, random)
-    taken: NDArray[Any] = CameraModel(30.0).take(image, random)
+    # Little light on a high offset is where a runtime with few digits goes wrong first.
+    camera = CameraModel(10.0, gain=0.5, offset=500.0)
+    taken: NDArray[Any] = camera.take(image, random)
     return taken[np.newaxis]
 
 
@@ -151,7 +153,7 @@ def _card(trained: TrainedDenoiser, gains: Sequence[Gain]) -> Card:
     config = trained.config
     return Card(
         version="1.0.0",
-        tolerance=0.03,
+        tolerance=0.08,
         domain=_domain(trained),
         training={
             "data": f"{len(trained.train)} images of {config.data.name}, synthetic "
@@ -247,12 +249,12 @@ def run_judge(options: argparse.Namespace) -> None:
 _TEXT = """# Denoiser for fluorescence
 
 Takes shot noise and read noise off single fluorescence frames. Camera counts come in,
-camera counts come out; gain, offset and light may be any, the noise level is estimated
-inside the network.
+camera counts come out; gain and offset may be any, the noise level is estimated inside
+the network.
 
 ## Use it for
 
-- Cells, nuclei, spots and fibres in one channel, from about 1 to 300 photons at the
+- Cells, nuclei, spots and fibres in one channel, from about 1 to 100 photons at the
   brightest places, read noise up to 4 electrons.
 - Detection and tracking at weak light. Intensities stay those of the image on average
   (see the table: gain and offset bring little more).
@@ -262,6 +264,10 @@ inside the network.
 - Quantities read from single pixels: what is restored is smoother than the sample.
 - Bright field and phase contrast. Cameras whose noise has patterns (lines, EM gain of
   single photons): it was not trained for them.
+- Bright frames: from 200 photons on single frames come out worse than they went in,
+  from 1000 most do. The alarm for unfamiliar images sees nearly all of these.
+- Dense fields of smooth nuclei at 100 photons and more: there a slight Gaussian blur
+  was better on one recording (MCF10A, SiR-DNA; 29.2 against 28.1 dB, noisy 26.2).
 - Structure as faint as the noise: it may vanish, or shapes of the noise may stay.
 
 ## Data
@@ -270,7 +276,9 @@ Images of the 2018 Data Science Bowl, stage 1 training (BBBC038; CC0 as its publ
 states) without the 27 held out, blurred by 0.8 pixels, at many sizes, with synthetic
 spots, fibres and uneven ground; then a camera: Poisson noise of 1 to 316 photons,
 Gaussian noise of 0.2 to 4 electrons, gain 0.5 to 4, offset 0 to 500 counts, whole
-numbers. In a third of the images neighbouring pixels share noise.
+numbers. In a third of the images neighbouring pixels share noise: that the noise of
+real cameras does so was learned from the recording of telomeres below, whose frames are
+in no other way part of the training.
 
 ## How well
 
@@ -279,7 +287,9 @@ the held-out images under a camera of that many photons at brightness 1, 1 elect
 ground, read noise 1.6 electrons, gain 1.5, offset 100; the truth is the expected count.
 Other rows are real recordings of scenes that stand still; the truth is the mean of the
 19 frames around, which still holds a twentieth of the noise. The best classical filter
-is picked for each image with the truth in hand, which nobody has at the microscope.
+is picked for each image with the truth in hand, which nobody has at the microscope: of
+Gaussian, median, bilateral, non-local means and total variation, each in several
+strengths.
 
 {table}
 `python -m smartscope.training evaluate-denoise --model denoise --data FOLDER
