@@ -46,10 +46,9 @@ class SpotNet(nn.Module):
         """Both channels the body reads, `(b, 2, y, x)`."""
         half = _NEAR_PX // 2
         near = x
-        for _ in range(2):
-            near = functional.avg_pool2d(
-                near, _NEAR_PX, 1, half, count_include_pad=False
-            )
+        # Columns and rows one after the other: the same mean, four times as fast.
+        for size, pad in (((_NEAR_PX, 1), (half, 0)), ((1, _NEAR_PX), (0, half))) * 2:
+            near = functional.avg_pool2d(near, size, 1, pad, count_include_pad=False)
         answer = functional.conv2d(x, self.mask)  # type: ignore[arg-type]
         noise = answer.abs().mean((1, 2, 3), keepdim=True) + _LEAST_NOISE
         local = (x - near) / noise
