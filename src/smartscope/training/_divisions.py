@@ -41,9 +41,6 @@ TRAIN_SEED = 1_000_000
 """Of the first film of the training; those of other films lie far from it."""
 _VALIDATION, _HELD_OUT = 8_000_000, 9_000_000
 _FLAT = 1e-6
-# Share of the windows in which the field jumps between frames, as it does where frames
-# are rare: the newest frame must be enough.
-_UNSTEADY, _JUMP_PX = 0.25, 12.0
 _ANIMATED = (1, 3, 5, 6, 7)  # which of eight windows show animated real nuclei
 _LEAST_SIGMA_PX = 2.0
 _SIGMA = 0.18  # of a division in the score map, in diameters
@@ -78,7 +75,7 @@ class DivisionsConfig:
     """
 
     nuclei: Path | None = None
-    steps: int = 5500
+    steps: int = 6000
     seed: int = 0
     threads: int = 2
     films: int = 100
@@ -165,16 +162,6 @@ def score_map(
     return heat, counts
 
 
-def shaken(frames: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
-    """All but the newest frame shifted, more the older they are; sides wrap around."""
-    moved = frames.copy()
-    way = np.zeros(2)
-    for number in range(len(frames) - 2, -1, -1):
-        way += random.normal(0, _JUMP_PX, 2)
-        moved[number] = np.roll(frames[number], np.rint(way).astype(int), axis=(0, 1))
-    return moved
-
-
 def turned(
     frames: NDArray[Any], marks: Sequence[Mark], turns: int, *, flip: bool
 ) -> tuple[NDArray[Any], list[Mark]]:
@@ -226,10 +213,8 @@ class DivisionBatches:
                 frames, marks = window.frames, window.marks
             else:
                 frames, marks = self._crop(random)
-            history = WINDOW if random.random() < 0.75 else int(random.integers(1, 4))
+            history = WINDOW if random.random() < 0.85 else int(random.integers(1, 4))
             frames = window_at(frames, WINDOW - 1, history=history)
-            if random.random() < _UNSTEADY:
-                frames = shaken(frames, random)
             turns, flip = int(random.integers(4)), random.random() < 0.5
             frames, marks = turned(frames, marks, turns, flip=flip)
             heat, counts = score_map(frames.shape[1:], marks)

@@ -53,7 +53,11 @@ def run(options: argparse.Namespace) -> None:
         validation=options.validation,
     )
     trained = train_divisions(config, checkpoint=options.checkpoint, report=_say)
-    films = films_to_judge(options.films, _recordings(options)) if options.films else {}
+    films = (
+        films_to_judge(options.films, _recordings(options), options.diameter_px)
+        if options.films
+        else {}
+    )
     _show(export_divisions(trained, options.output, films=films))
     _say(f"written: {options.output}")
 
@@ -71,7 +75,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     """Score a package, and the classical stages, on films held out."""
     from smartscope.training._divisions_release import films_to_judge, judge
 
-    films = films_to_judge(options.films, _recordings(options))
+    films = films_to_judge(options.films, _recordings(options), options.diameter_px)
     _show(judge(options.model, films, runtime=options.runtime))
 
 
@@ -80,6 +84,9 @@ def _add_films(parser: argparse.ArgumentParser, training: int | None) -> None:
         parser.add_argument("--train-films", type=int, default=training)
         parser.add_argument("--film-px", type=int, default=192, help="side of films")
     parser.add_argument("--films", type=int, default=12, help="varied ones, to score")
+    parser.add_argument(
+        "--diameter-px", type=float, help="of a nucleus in the recordings"
+    )
     parser.add_argument(
         "--recording",
         type=Path,

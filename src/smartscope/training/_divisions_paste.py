@@ -145,8 +145,8 @@ def draw_window(
     )
     style = styles[int(random.integers(len(styles)))].nuclei
     nuclei = _populate(style, pace, length, size_px, random)
-    speed = pace.diameter * log_uniform(0.005, 0.5)
-    drift = random.normal(0, 1, 2) * pace.diameter * log_uniform(0.002, 1.0)
+    speed = pace.diameter * log_uniform(0.005, 0.4)
+    drift = random.normal(0, 1, 2) * pace.diameter * log_uniform(0.002, 0.6)
     ground = _ground(size_px, random)
     debris = _debris(pace, size_px, random)
     blur = float(random.uniform(0.4, 1.4))
@@ -172,13 +172,13 @@ def _populate(
     random: np.random.Generator,
 ) -> list[_Nucleus]:
     d = pace.diameter
-    cover = np.exp(random.uniform(np.log(0.02), np.log(0.5)))
+    cover = random.uniform(0.05, 0.5)
     count = 1 + round(cover * (size_px + d) ** 2 / (np.pi * d * d / 4))
     dividing = random.choice([0.0, 0.05, 0.15, 0.3])
     dying = random.choice([0.0, 0.05, 0.15])
     spread = random.uniform(0.05, 0.5)
     places: list[NDArray[np.float64]] = []
-    nuclei: list[_Nucleus] = []
+    nuclei = []
     for _ in range(count):
         tried = random.uniform(-d / 2, size_px + d / 2, (8, 2))
         if places:
@@ -374,7 +374,7 @@ def _die(
     """Shrink to a bright ball, or fall into round fragments."""
     own = np.random.default_rng(one.seed)
     d = pace.diameter
-    count = int(own.choice([1, 1, 4, 6]))
+    count = int(own.choice([1, 1, 2, 4, 6]))
     share = min(1.0, since / (0.5 + pace.plate))
     spread = 0.0 if count == 1 else d * (0.15 + 0.25 * share)
     points = np.array([y, x]) + own.normal(0, 1, (count, 2)) * spread

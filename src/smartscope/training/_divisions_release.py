@@ -50,7 +50,9 @@ _TEST_SEED = 7_000_000
 
 
 def films_to_judge(
-    count: int, recordings: Mapping[str, Path] | None = None
+    count: int,
+    recordings: Mapping[str, Path] | None = None,
+    diameter_px: float | None = None,
 ) -> dict[str, list[Film]]:
     """Held-out films by what they show, then recordings by name.
 
@@ -60,13 +62,15 @@ def films_to_judge(
         Varied films; a third as many of those like the demo.
     recordings : mapping of str to Path, optional
         Folders for `read_recording`.
+    diameter_px : float or None
+        Of a nucleus in the recordings; None is that of their labels.
     """
     films = {
         words: held_out_films(kind, count if kind == "varied" else -(-count // 3))
         for kind, words in KINDS.items()
     }
     for name, folder in (recordings or {}).items():
-        films[name] = [read_recording(folder)]
+        films[name] = [read_recording(folder, diameter_px)]
     return films
 
 
@@ -310,13 +314,14 @@ A found event is right if it lies within one nuclear diameter of a division and 
 it in time, give or take one frame, where a division lasts from rounding to parted
 daughters (in recordings: from the last frame of the mother to the first of the
 daughters). A second event for the same division is false. Divisions cut off by the
-border or by the ends of a film do not count. Threshold and weights were not chosen on
-these films. Beside it the stages `background, segment, measure, track, mitosis` with
-their defaults.
+border or by the ends of a film do not count. The films of specimens come from the
+generator of the training, with other seeds; the number of weights and steps was settled
+with an eye on films like them. Beside it the stages `background, segment, measure,
+track, mitosis` with their defaults.
 
 {table}
 Again: `python -m smartscope.training evaluate-divisions --model models/divisions`
-(`--recording FOLDER` for tracked recordings).
+(`--recording FOLDER --diameter-px 22` for tracked recordings).
 
 ## Make it again
 

@@ -103,7 +103,7 @@ def evaluate_classical(films: Sequence[Film]) -> EventScores:
     return score_events(films, [classical_sightings(film) for film in films])
 
 
-def read_recording(folder: Path) -> Film:
+def read_recording(folder: Path, diameter_px: float | None = None) -> Film:
     """Read a recording with tracked nuclei; its time is counted in frames.
 
     ``images.tif`` (t, y, x), ``tracks_labels.tif`` with one number for each nucleus in
@@ -128,8 +128,9 @@ def read_recording(folder: Path) -> Film:
     frames = np.asarray(tifffile.imread(folder / "images.tif"))
     labels = np.asarray(tifffile.imread(folder / "tracks_labels.tif"))
     table = np.loadtxt(tables[0], dtype=np.int64, ndmin=2)
-    areas = np.bincount(labels[0].ravel())[1:]
-    diameter_px = 2 * float(np.sqrt(np.median(areas[areas > 0]) / np.pi))
+    if diameter_px is None:
+        areas = np.bincount(labels[0].ravel())[1:]
+        diameter_px = 2 * float(np.sqrt(np.median(areas[areas > 0]) / np.pi))
     events, maybe = lineage_events(labels, table)
     times = np.arange(len(frames), dtype=np.float64)
     none: list[list[object]] = [[] for _ in frames]
