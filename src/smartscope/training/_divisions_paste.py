@@ -178,7 +178,7 @@ def _populate(
     dying = random.choice([0.0, 0.05, 0.15])
     spread = random.uniform(0.05, 0.5)
     places: list[NDArray[np.float64]] = []
-    nuclei = []
+    nuclei: list[_Nucleus] = []
     for _ in range(count):
         tried = random.uniform(-d / 2, size_px + d / 2, (8, 2))
         if places:
