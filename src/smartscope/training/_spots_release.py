@@ -222,6 +222,9 @@ Spots: peaks above {threshold}, at least {distance} pixels apart.
   function: they become one.
 - Counting molecules by brightness, or positions better than a tenth of a pixel.
 - Spots dimmer than about three times the noise: many are missed.
+- Filtered images (top-hat, difference of Gaussians) of strongly textured tissue, and
+  smooth samples without spots: tens to hundreds of false spots in 512 x 512 pixels.
+  Raise the threshold, or give the unfiltered image.
 
 ## Data
 
