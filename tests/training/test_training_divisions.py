@@ -102,14 +102,14 @@ def test_marks_lie_on_cells_that_condense_and_part(calm: Film) -> None:
         # Just before the split the nucleus is condensed, after it the middle is dark.
         assert near[at] > 1.15 * before.mean()
         assert near[calm.t_s >= event.last_s].max() < 0.7 * near[at]
-        sure = [
-            any(m.sure and np.hypot(m.y_px - y, m.x_px - x) < 4 for m in marks)
+        here = [
+            [m.sure for m in marks if np.hypot(m.y_px - y, m.x_px - x) < 4]
             for marks in calm.marks
         ]
-        assert sure[at]
-        seconds = calm.t_s[np.array(sure)]
-        assert seconds.min() == pytest.approx(middle - 30, abs=10)
-        assert seconds.max() == pytest.approx(middle + 30, abs=10)
+        assert here[at] == [False]  # rounded: either answer is right
+        seconds = calm.t_s[[any(sure) for sure in here]]
+        assert 0 <= seconds.min() - middle < 10
+        assert 26 <= seconds.max() - middle < 36
 
 
 def test_a_seed_gives_the_same_film_and_light_is_poisson(calm: Film) -> None:
@@ -146,11 +146,12 @@ def test_nuclei_are_cut_out_whole_and_scaled() -> None:
 
 def test_windows_are_drawn_with_divisions_in_the_newest_frame() -> None:
     styles = cut_nuclei([pair(0)])
-    windows = [draw_window(styles, np.random.default_rng(k)) for k in range(8)]
+    windows = [draw_window(styles, np.random.default_rng(k)) for k in range(16)]
     again = draw_window(styles, np.random.default_rng(0))
     assert np.array_equal(windows[0].frames, again.frames)
     assert {w.frames.shape for w in windows} == {(WINDOW, 128, 128)}
     assert any(mark.sure for w in windows for mark in w.marks)
+    assert any(all(not m.sure for m in w.marks) for w in windows)
 
 
 def test_a_window_never_sees_the_future_and_repeats_the_oldest() -> None:
@@ -166,7 +167,7 @@ def test_score_maps_peak_at_marks_and_forgive_the_unsure() -> None:
     )
     assert heat.shape == (32, 32)
     assert np.unravel_index(heat.argmax(), heat.shape) == (10, 15)
-    assert heat[25, 25] < 1e-6
+    assert heat[25, 25] < 1e-9
     assert counts[25, 25] == 0
     assert counts[10, 15] == 1
     assert counts[0, 0] == 1
@@ -239,10 +240,29 @@ def test_lineages_give_divisions(tmp_path: Path) -> None:
 
 
 def test_training_lowers_the_loss_and_exports_a_package(tmp_path: Path) -> None:
-    from smartscope.inference import load_model
+    import torch
 
-    trained = train_divisions(replace(SMALL, steps=201, rate=1e-2))
-    assert trained.losses[-1] < 0.8 * trained.losses[0]
+    from smartscope.inference import load_model
+    from smartscope.training._divisions_net import DivisionNet, division_loss
+
+    folder = tmp_path / "nuclei"
+    folder.mkdir()
+    for one in (pair(0), pair(1)):
+        tifffile.imwrite(folder / f"{one.name}_img.tif", one.image)
+        tifffile.imwrite(folder / f"{one.name}_lab.tif", one.labels.astype(np.uint16))
+    config = replace(SMALL, nuclei=folder, windows=12, batch=4)
+    batch = {
+        name: torch.from_numpy(part)
+        for name, part in DivisionBatches(config)(0).items()
+    }
+    torch.manual_seed(0)
+    fresh = DivisionNet(WINDOW, config.widths, config.head).eval()
+    trained = train_divisions(replace(config, steps=150, rate=1e-2))
+    before, after = (
+        float(division_loss(net, batch)[0].detach()) for net in (fresh, trained.net)
+    )
+    assert (batch["heat"] > 0.9).any()
+    assert after < 0.8 * before
     export_divisions(trained, tmp_path / "made")
     model = load_model(tmp_path / "made", runtime="onnxruntime", threads=1)
     assert model.decoder.kind == "events"
@@ -289,8 +309,7 @@ def test_the_shipped_package_is_whole_and_small() -> None:
 
 
 def test_the_shipped_detector_finds_divisions_it_never_saw(calm: Film) -> None:
-    # A guard against a broken package; how good it is stands in its card.
-    films = [calm, *(film_of(seed, size_px=160) for seed in (9_000_102, 9_000_103))]
+    films = [calm, film_of(9_000_100, size_px=128)]
     score = evaluate_divisions(SHIPPED, films, runtime="onnxruntime", threads=1)
     assert score.true_positive + score.false_negative >= 3
     assert score.recall >= 0.7

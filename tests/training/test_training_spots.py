@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from smartscope.training.__main__ import main
+from smartscope.training._recipe import standardised
 from smartscope.training._spots import (
     SUITE,
     SpotBatches,
@@ -20,7 +21,6 @@ from smartscope.training._spots import (
     match_spots,
     peaks,
     score_spots,
-    standardised,
     train_spots,
 )
 from smartscope.training._spots_release import export_spots

@@ -118,8 +118,7 @@ def train_denoiser(
     schedule = Schedule(steps=config.steps, rate=config.rate, threads=config.threads)
     fitted = fit(net, batches, loss, schedule, checkpoint=checkpoint, report=report)
     test = tuple(pair for pair in pairs if pair.name in away)
-    trained: Any = fitted.net
-    return TrainedDenoiser(config, trained, tuple(fitted.losses), train, test)
+    return TrainedDenoiser(config, fitted.net, tuple(fitted.losses), train, test)
 
 
 @dataclass(frozen=True, slots=True)

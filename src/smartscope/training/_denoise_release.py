@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,14 @@ from smartscope.training._denoise import (
 from smartscope.training._denoise_scenes import CameraModel, clean_image, clean_pool
 from smartscope.training._export import Release, Tensors, to_onnx, write_release
 from smartscope.training._nuclei import committed
+from smartscope.training._recipe import (
+    CITE_DSB2018,
+    add_package_arguments,
+    add_training_arguments,
+    card,
+    record,
+    say,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -129,37 +135,27 @@ def _domain(trained: TrainedDenoiser) -> dict[str, Any]:
 
 
 def _record(trained: TrainedDenoiser) -> bytes:
-    import torch
-
     config = trained.config
-    record = {
-        "recipe": "python -m smartscope.training denoise",
-        "seed": config.seed,
-        "steps": config.steps,
-        "rate": config.rate,
-        "network": {"widths": config.widths, "head": config.head},
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "losses": [round(loss, 4) for loss in trained.losses],
-        "images": [pair.name for pair in trained.train],
-    }
-    return (json.dumps(record, indent=1) + "\n").encode()
+    return record(
+        "denoise",
+        trained.losses,
+        seed=config.seed,
+        steps=config.steps,
+        rate=config.rate,
+        network={"widths": config.widths, "head": config.head},
+        images=[pair.name for pair in trained.train],
+    )
 
 
 def _card(trained: TrainedDenoiser, gains: Sequence[Gain]) -> Card:
-    from smartscope.inference import Card, Decoder
+    from smartscope.inference import Decoder
 
     config = trained.config
-    return Card(
-        version="1.0.0",
-        tolerance=0.08,
-        domain=_domain(trained),
-        training={
+    return card(
+        config,
+        {
             "data": f"{len(trained.train)} images of {config.data.name}, synthetic "
             "spots and fibres, under a Poisson-Gaussian camera",
-            "seed": config.seed,
-            "steps": config.steps,
             "metrics": {
                 gain.what: {
                     "noisy_db": round(gain.noisy, 2),
@@ -169,14 +165,13 @@ def _card(trained: TrainedDenoiser, gains: Sequence[Gain]) -> Card:
                 for gain in gains
             },
         },
+        tolerance=0.08,
+        domain=_domain(trained),
         decoder=Decoder(kind="restored"),
-        licence="BSD-3-Clause",
-        authors=("The smartscope founders",),
         cite=(
             "Weigert et al. 2018, Content-aware image restoration, "
             "doi 10.1038/s41592-018-0216-7",
-            "Caicedo et al. 2019, Nucleus segmentation across imaging experiments: the "
-            "2018 Data Science Bowl, doi 10.1038/s41592-019-0612-7",
+            CITE_DSB2018,
         ),
         tags=("denoising", "fluorescence", "restoration", "2d"),
         description="Takes shot and read noise off fluorescence frames, live.",
@@ -207,14 +202,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``denoise``."""
     default = DenoiseConfig(Path())
     parser.add_argument("--data", type=Path, required=True, help="folder of images")
-    parser.add_argument("--output", type=Path, required=True, help="of the package")
-    parser.add_argument("--steps", type=int, default=default.steps)
-    parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--threads", type=int, default=default.threads)
-    parser.add_argument("--checkpoint", type=Path, help="keep the state here")
-    parser.add_argument(
-        "--static", type=Path, nargs="*", default=[], help="stacks that stand still"
-    )
+    add_training_arguments(parser, default)
+    _add_static(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -222,7 +211,7 @@ def run(options: argparse.Namespace) -> None:
     config = DenoiseConfig(
         options.data, steps=options.steps, seed=options.seed, threads=options.threads
     )
-    trained = train_denoiser(config, checkpoint=options.checkpoint, report=print)
+    trained = train_denoiser(config, checkpoint=options.checkpoint, report=say)
     export_denoiser(trained, options.output)
     gains = judge(options.output, trained.test, options.static, runtime="onnxruntime")
     export_denoiser(trained, options.output, gains)
@@ -231,9 +220,12 @@ def run(options: argparse.Namespace) -> None:
 
 def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``evaluate-denoise``."""
-    parser.add_argument("--model", type=Path, required=True, help="the package")
+    add_package_arguments(parser)
     parser.add_argument("--data", type=Path, required=True, help="folder of images")
-    parser.add_argument("--runtime", default="auto")
+    _add_static(parser)
+
+
+def _add_static(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--static", type=Path, nargs="*", default=[], help="stacks that stand still"
     )

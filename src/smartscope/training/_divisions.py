@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from smartscope.training._divisions_score import (
     sightings,
 )
 from smartscope.training._export import require_torch
+from smartscope.training._nuclei import not_held_out
+from smartscope.training._recipe import Report, Trained, standardised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,15 +34,16 @@ if TYPE_CHECKING:
 
     from smartscope.training._divisions_net import DivisionNet
 
-Report = Callable[[str], None]
 Score = Callable[["NDArray[Any]"], "NDArray[np.float32]"]
 
 WINDOW = 4
 """Frames the network looks at."""
 TRAIN_SEED = 1_000_000
 """Of the first film of the training; those of other films lie far from it."""
-_VALIDATION, _HELD_OUT = 8_000_000, 9_000_000
-_FLAT = 1e-6
+_VALIDATION, _HELD_OUT = 8_000_000, 9_500_000
+# Share of the windows in which the field jumps between frames, as it does where frames
+# are rare: the newest frame must be enough.
+_UNSTEADY, _JUMP_PX = 0.25, 12.0
 _ANIMATED = (1, 3, 5, 6, 7)  # which of eight windows show animated real nuclei
 _LEAST_SIGMA_PX = 2.0
 _SIGMA = 0.18  # of a division in the score map, in diameters
@@ -75,53 +78,18 @@ class DivisionsConfig:
     """
 
     nuclei: Path | None = None
-    steps: int = 6000
+    steps: int = 14000
     seed: int = 0
     threads: int = 2
-    films: int = 100
-    windows: int = 3000
-    validation: int = 10
+    films: int = 240
+    windows: int = 8000
+    validation: int = 24
     film_px: int = 192
     size_px: int = 128
     batch: int = 8
     widths: tuple[int, ...] = (24, 40, 56, 64)
     head: int = 24
     rate: float = 3e-3
-
-
-@dataclass(slots=True)
-class TrainedDivisions:
-    """A trained network with what is needed to publish it.
-
-    Attributes
-    ----------
-    config : DivisionsConfig
-    net : DivisionNet
-        In evaluation mode.
-    losses : list of float
-        Mean of each hundred steps.
-    threshold : float
-        An event begins above it; chosen on films made for that.
-    """
-
-    config: DivisionsConfig
-    net: DivisionNet
-    losses: list[float] = field(default_factory=list)
-    threshold: float = 0.5
-
-
-def standardised(frames: NDArray[Any]) -> NDArray[np.float32]:
-    """Zero mean, unit variance over all frames: the pre-processing of the package."""
-    frames = frames.astype(np.float32)
-    return np.asarray((frames - frames.mean()) / (frames.std() + _FLAT), np.float32)
-
-
-def preprocessing() -> dict[str, Any]:
-    """`standardised` as a package writes it."""
-    return {
-        "id": "zero_mean_unit_variance",
-        "kwargs": {"axes": ["channel", "y", "x"], "eps": _FLAT},
-    }
 
 
 def window_at(
@@ -160,6 +128,16 @@ def score_map(
             counts[square < (0.7 * mark.diameter_px) ** 2] = 0.0
     counts[heat > 0.05] = 1.0
     return heat, counts
+
+
+def shaken(frames: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
+    """All but the newest frame shifted, more the older they are; sides wrap around."""
+    moved = frames.copy()
+    way = np.zeros(2)
+    for number in range(len(frames) - 2, -1, -1):
+        way += random.normal(0, _JUMP_PX, 2)
+        moved[number] = np.roll(frames[number], np.rint(way).astype(int), axis=(0, 1))
+    return moved
 
 
 def turned(
@@ -213,8 +191,10 @@ class DivisionBatches:
                 frames, marks = window.frames, window.marks
             else:
                 frames, marks = self._crop(random)
-            history = WINDOW if random.random() < 0.85 else int(random.integers(1, 4))
+            history = WINDOW if random.random() < 0.75 else int(random.integers(1, 4))
             frames = window_at(frames, WINDOW - 1, history=history)
+            if random.random() < _UNSTEADY:
+                frames = shaken(frames, random)
             turns, flip = int(random.integers(4)), random.random() < 0.5
             frames, marks = turned(frames, marks, turns, flip=flip)
             heat, counts = score_map(frames.shape[1:], marks)
@@ -257,11 +237,7 @@ def film_of(seed: int, *, size_px: int = 256) -> Film:
 def _styles(folder: Path | None) -> list[Any]:
     if folder is None:
         return []
-    from smartscope.training._data import read_pairs
-    from smartscope.training._nuclei import committed
-
-    held = {*committed("dsb2018_test"), *committed("dsb2018_validation")}
-    return cut_nuclei([p for p in read_pairs(folder) if p.name not in held])
+    return cut_nuclei(not_held_out(folder))
 
 
 def train_divisions(
@@ -269,7 +245,7 @@ def train_divisions(
     *,
     checkpoint: Path | None = None,
     report: Report | None = None,
-) -> TrainedDivisions:
+) -> Trained[DivisionsConfig, DivisionNet]:
     """Train the network and choose its threshold.
 
     Raises
@@ -292,7 +268,7 @@ def train_divisions(
     fitted = fit(
         net, batches, division_loss, schedule, checkpoint=checkpoint, report=report
     )
-    trained = TrainedDivisions(config, fitted.net, fitted.losses)  # type: ignore[arg-type]
+    trained = Trained(config, fitted.net, fitted.losses)
     if config.validation:
         trained.threshold = choose_threshold(trained.net, films=config.validation)
     return trained

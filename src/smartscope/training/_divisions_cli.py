@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smartscope.training._divisions import DivisionsConfig, train_divisions
+from smartscope.training._recipe import (
+    add_package_arguments,
+    add_training_arguments,
+    say,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -16,24 +21,16 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``divisions``."""
     default = DivisionsConfig()
-    parser.add_argument(
-        "--output", type=Path, required=True, help="folder of the package"
-    )
+    add_training_arguments(parser, default)
     parser.add_argument(
         "--nuclei", type=Path, help="NAME_img.tif and NAME_lab.tif pairs to animate"
     )
-    parser.add_argument("--steps", type=int, default=default.steps)
     parser.add_argument("--windows", type=int, default=default.windows)
     parser.add_argument(
         "--validation",
         type=int,
         default=default.validation,
         help="films to choose the threshold on",
-    )
-    parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--threads", type=int, default=default.threads)
-    parser.add_argument(
-        "--checkpoint", type=Path, help="keep the state here, and go on from it"
     )
     _add_films(parser, default.films)
 
@@ -52,22 +49,19 @@ def run(options: argparse.Namespace) -> None:
         windows=options.windows,
         validation=options.validation,
     )
-    trained = train_divisions(config, checkpoint=options.checkpoint, report=_say)
+    trained = train_divisions(config, checkpoint=options.checkpoint, report=say)
     films = (
         films_to_judge(options.films, _recordings(options), options.diameter_px)
         if options.films
         else {}
     )
     _show(export_divisions(trained, options.output, films=films))
-    _say(f"written: {options.output}")
+    say(f"written: {options.output}")
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``evaluate-divisions``."""
-    parser.add_argument(
-        "--model", type=Path, required=True, help="folder of the package"
-    )
-    parser.add_argument("--runtime", default="auto")
+    add_package_arguments(parser)
     _add_films(parser, None)
 
 
@@ -102,11 +96,7 @@ def _recordings(options: argparse.Namespace) -> dict[str, Path]:
 
 def _show(table: Table) -> None:
     for words, (own, other) in table.items():
-        _say(
+        say(
             f"{words}: recall {own.recall:.3f}, precision {own.precision:.3f}; "
             f"classical stages {other.recall:.3f}, {other.precision:.3f}"
         )
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

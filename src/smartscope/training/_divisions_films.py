@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from smartscope.specimen import Division, Truth
 
-# Shares of the time from the onset of rounding to the split, and from there to the end
-# of separation: what counts as a division, and what may count.
-_SURE = (0.5, 0.5)
-_MAYBE = (0.15, 1.0)
+# Parts of the time a mitosis takes to the split, and again to the end of separation. A
+# rounded nucleus may also be a bright one that does nothing: before the split either
+# answer is right.
+_SURE_AFTER, _MAYBE_AFTER, _MAYBE_BEFORE = 0.6, 1.0, 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Mark:
     diameter_px : float
         Of a typical nucleus.
     sure : bool
-        False shortly before and after, when either answer is right.
+        False before and long after the split, when either answer is right.
     """
 
     y_px: float
@@ -123,7 +123,7 @@ def random_filming(random: np.random.Generator, *, size_px: int = 256) -> Filmin
     side_um = size_px * pixel_um * 1.3
     mitosis_s = log_uniform(60, 300)
     interval_s = mitosis_s * log_uniform(0.06, 0.8)
-    share = random.uniform(0.08, 0.45)
+    share = log_uniform(0.02, 0.45)
     photons = log_uniform(4, 200)
     cells = {
         "area_um": (side_um, side_um),
@@ -187,13 +187,12 @@ def make_film(filming: Filming, seed: int) -> Film:
         truths.append(specimen.truth(begin))
     mitosis_s = float(cells.get("mitosis_s", 240.0))
     end = specimen.truth(round((times[-1] + 2 * mitosis_s) * NS_PER_S))
-    diameter_px = 2 * float(cells.get("nucleus_um", 8.0)) / filming.pixel_um
-    place = _Place(filming)
-    marks = [
-        _marks(truth, end.divisions, place, mitosis_s, diameter_px) for truth in truths
-    ]
-    events, maybe = _events(end.divisions, place, mitosis_s, times, diameter_px)
-    return Film(np.stack(frames), np.array(times), marks, events, diameter_px, maybe)
+    place = _Place(filming, 2 * float(cells.get("nucleus_um", 8.0)) / filming.pixel_um)
+    marks = [_marks(truth, end.divisions, place, mitosis_s) for truth in truths]
+    events, maybe = _events(end.divisions, place, mitosis_s, times)
+    return Film(
+        np.stack(frames), np.array(times), marks, events, place.diameter_px, maybe
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +200,7 @@ class _Place:
     """From sample to image: the stage stands at 0 and the sensor is not turned."""
 
     filming: Filming
+    diameter_px: float
 
     def __call__(self, x_um: float, y_um: float) -> tuple[float, float]:
         middle = (self.filming.size_px - 1) / 2
@@ -213,27 +213,25 @@ class _Place:
 
 
 def _marks(
-    truth: Truth,
-    divisions: tuple[Division, ...],
-    place: _Place,
-    mitosis_s: float,
-    diameter_px: float,
+    truth: Truth, divisions: tuple[Division, ...], place: _Place, mitosis_s: float
 ) -> list[Mark]:
     row = {int(cell): k for k, cell in enumerate(truth.cell_id)}
+    filming = place.filming
+    # However slow the film: the first frame that shows both daughters counts.
+    sure_s = max(_SURE_AFTER * mitosis_s, filming.interval_s)
     found = []
     for division in divisions:
-        split_s = division.onset_s + mitosis_s
-        before, after = (split_s - truth.t_s) / mitosis_s, 0.0
-        after = max(-before, 0.0)
-        if before > 1 - _MAYBE[0] or after > _MAYBE[1]:
+        after_s = truth.t_s - (division.onset_s + mitosis_s)
+        if after_s < -_MAYBE_BEFORE * mitosis_s:
+            continue
+        if after_s > max(_MAYBE_AFTER * mitosis_s, sure_s):
             continue
         members = [c for c in (division.parent_id, *division.daughters) if c in row]
         if not members:
             continue
         at = [row[c] for c in members]
         y, x = place(float(truth.x_um[at].mean()), float(truth.y_um[at].mean()))
-        sure = before <= 1 - _SURE[0] and after <= _SURE[1]
-        found.append(Mark(y, x, diameter_px, sure))
+        found.append(Mark(y, x, place.diameter_px, 0 <= after_s < sure_s))
     return found
 
 
@@ -242,13 +240,12 @@ def _events(
     place: _Place,
     mitosis_s: float,
     times: list[float],
-    diameter_px: float,
 ) -> tuple[list[TrueEvent], list[TrueEvent]]:
     sure: list[TrueEvent] = []
     maybe: list[TrueEvent] = []
     for division in divisions:
         y, x = place(division.x_um, division.y_um)
-        if not place.inside(y, x, -diameter_px):
+        if not place.inside(y, x, -place.diameter_px):
             continue
         first, last = division.onset_s, division.onset_s + 2 * mitosis_s
         if last < times[0] or first > times[-1]:
@@ -256,6 +253,6 @@ def _events(
         event = TrueEvent(y, x, first, last)
         split = division.onset_s + mitosis_s
         whole = first >= times[0] and split <= times[-1]
-        whole &= place.inside(y, x, diameter_px / 2)
+        whole &= place.inside(y, x, place.diameter_px / 2)
         (sure if whole else maybe).append(event)
     return sure, maybe

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Above this many standard deviations brightness is compressed.
 _KNEE = 4.0
 # A division covers few pixels: so much more do they count.
-_EVENT_WEIGHT = 10.0
+_EVENT_WEIGHT = 6.0
 
 
 class DivisionNet(nn.Module):

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from smartscope.training._divisions_films import Mark
-from smartscope.training._spots_scenes import smooth_field, splat
+from smartscope.training._spots_scenes import add_piece, smooth_field, splat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from smartscope.training._data import Pair
+
+Place = tuple[float, float]
+"""Row and column, pixels."""
 
 _LEAST_AREA, _MOST_AREA = 120, 4000
 _SIDE = 48  # of a cut-out nucleus, whose diameter becomes 24
@@ -145,22 +148,20 @@ def draw_window(
     )
     style = styles[int(random.integers(len(styles)))].nuclei
     nuclei = _populate(style, pace, length, size_px, random)
-    speed = pace.diameter * log_uniform(0.005, 0.4)
-    drift = random.normal(0, 1, 2) * pace.diameter * log_uniform(0.002, 0.6)
+    speed = pace.diameter * log_uniform(0.005, 0.5)
+    drift = random.normal(0, 1, 2) * pace.diameter * log_uniform(0.002, 1.0)
     ground = _ground(size_px, random)
     debris = _debris(pace, size_px, random)
     blur = float(random.uniform(0.4, 1.4))
     frames = []
     for t in range(1 - length, 1):
-        canvas = np.zeros((size_px, size_px), np.float32)
+        canvas = _Canvas(np.zeros((size_px, size_px), np.float32), style, pace)
         walk = np.random.default_rng(int(random.integers(1 << 31)))
         for one in nuclei:
             y = one.y + one.vy * t * speed + drift[0] * t + walk.normal(0, 0.2) * speed
             x = one.x + one.vx * t * speed + drift[1] * t + walk.normal(0, 0.2) * speed
-            _draw(canvas, style, one, t, y, x, pace)
-        canvas += debris
-        canvas = cv2.GaussianBlur(canvas, (0, 0), blur) + ground
-        frames.append(canvas)
+            canvas.draw(one, t, (y, x))
+        frames.append(cv2.GaussianBlur(canvas.light + debris, (0, 0), blur) + ground)
     return Window(_exposed(np.stack(frames), random), _marks(nuclei, pace))
 
 
@@ -172,7 +173,7 @@ def _populate(
     random: np.random.Generator,
 ) -> list[_Nucleus]:
     d = pace.diameter
-    cover = random.uniform(0.05, 0.5)
+    cover = np.exp(random.uniform(np.log(0.02), np.log(0.5)))
     count = 1 + round(cover * (size_px + d) ** 2 / (np.pi * d * d / 4))
     dividing = random.choice([0.0, 0.05, 0.15, 0.3])
     dying = random.choice([0.0, 0.05, 0.15])
@@ -230,159 +231,133 @@ def _marks(nuclei: list[_Nucleus], pace: _Pace) -> list[Mark]:
     return found
 
 
-def _draw(
-    canvas: NDArray[np.float32],
-    style: NDArray[np.float32],
-    one: _Nucleus,
-    t: int,
-    y: float,
-    x: float,
-    pace: _Pace,
-) -> None:
-    """Add a nucleus as it is in frame `t`."""
-    since = t - one.split
-    d = pace.diameter
-    if one.fate == "divides" and since >= -pace.plate:
-        _divide(canvas, style, one, since, y, x, pace)
-        return
-    size, light = 1.0, one.light
-    if one.fate == "divides":  # it condenses before
-        share = float(np.clip((since + 1.6 * pace.plate) / (0.6 * pace.plate), 0, 1))
-        size, light = 1.15 - 0.3 * share, light * (1 + 0.6 * share)
-    elif one.fate == "dies" and since >= 0:
-        _die(canvas, one, since, y, x, pace)
-        return
-    angle = one.angle + 0.05 * t
-    _stamp(canvas, style[one.patch], y, x, size * d, angle, light)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Canvas:
+    """A frame while it is drawn."""
 
+    light: NDArray[np.float32]
+    style: NDArray[np.float32]
+    pace: _Pace
 
-def _stamp(
-    canvas: NDArray[np.float32],
-    patch: NDArray[np.float32],
-    y: float,
-    x: float,
-    diameter: float,
-    angle: float,
-    light: float,
-) -> None:
-    """Add a cut-out nucleus, turned and resized."""
-    scale = diameter / (0.5 * _SIDE)
-    reach = int(np.ceil(0.75 * _SIDE * scale)) + 1
-    top, left = int(np.floor(y)) - reach, int(np.floor(x)) - reach
-    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    matrix = np.array([[cos, -sin, 0], [sin, cos, 0]], np.float32)
-    middle = matrix[:, :2] @ np.full(2, _SIDE / 2, np.float32)
-    matrix[:, 2] = np.array([x - left, y - top]) - middle
-    side = 2 * reach + 1
-    drawn = cv2.warpAffine(patch, matrix, (side, side), flags=cv2.INTER_LINEAR)
-    y0, x0 = max(top, 0), max(left, 0)
-    y1, x1 = min(top + side, canvas.shape[0]), min(left + side, canvas.shape[1])
-    if y0 < y1 and x0 < x1:
-        canvas[y0:y1, x0:x1] += (
-            np.float32(light) * drawn[y0 - top : y1 - top, x0 - left : x1 - left]
-        )
+    def draw(self, one: _Nucleus, t: int, at: Place) -> None:
+        """Add a nucleus as it is in frame `t`."""
+        since = t - one.split
+        pace = self.pace
+        if one.fate == "divides" and since >= -pace.plate:
+            self._divide(one, since, at)
+            return
+        size, light = 1.0, one.light
+        if one.fate == "divides":  # it condenses before
+            share = (since + 1.6 * pace.plate) / (0.6 * pace.plate)
+            share = float(np.clip(share, 0, 1))
+            size, light = 1.15 - 0.3 * share, light * (1 + 0.6 * share)
+        elif one.fate == "dies" and since >= 0:
+            self._die(one, since, at)
+            return
+        angle = one.angle + 0.05 * t
+        self._stamp(one.patch, at, size * pace.diameter, angle, light)
 
+    def _stamp(
+        self, patch: int, at: Place, diameter: float, angle: float, light: float
+    ) -> None:
+        """Add a cut-out nucleus, turned and resized."""
+        (y, x), nucleus = at, self.style[patch]
+        scale = diameter / (0.5 * _SIDE)
+        reach = int(np.ceil(0.75 * _SIDE * scale)) + 1
+        top, left = int(np.floor(y)) - reach, int(np.floor(x)) - reach
+        cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+        matrix = np.array([[cos, -sin, 0], [sin, cos, 0]], np.float32)
+        middle = matrix[:, :2] @ np.full(2, _SIDE / 2, np.float32)
+        matrix[:, 2] = np.array([x - left, y - top]) - middle
+        side = 2 * reach + 1
+        drawn = cv2.warpAffine(nucleus, matrix, (side, side), flags=cv2.INTER_LINEAR)
+        add_piece(self.light, np.float32(light) * drawn, top, left)
 
-def _divide(
-    canvas: NDArray[np.float32],
-    style: NDArray[np.float32],
-    one: _Nucleus,
-    since: float,
-    y: float,
-    x: float,
-    pace: _Pace,
-) -> None:
-    """Plate, bars that part, daughters that round up."""
-    own = np.random.default_rng(one.seed)
-    d = pace.diameter
-    axis = one.angle + own.normal(0, 0.1)
-    along = np.array([np.sin(axis), np.cos(axis)])
-    light = one.light * pace.glare
-    length = d * own.uniform(0.7, 1.05)
-    thick = d * own.uniform(0.1, 0.17)
-    if since < 0:
-        polar = own.random() < 0.2
-        _plate(canvas, (y, x), axis + np.pi / 2, length, thick, light, own, polar)
-        return
-    share = since / pace.apart
-    gap = d * (0.3 + own.uniform(0.7, 1.3) * min(share, 1.0) + 0.1 * max(share - 1, 0))
-    for side in (-1.0, 1.0):
-        at = np.array([y, x]) + side * gap / 2 * along
-        if share < 0.8:
-            width = thick * (1 + 0.6 * share)
-            _plate(
-                canvas,
-                (float(at[0]), float(at[1])),
-                axis + np.pi / 2,
-                length * (0.85 - 0.15 * share),
-                width,
-                light * (0.85 - 0.25 * share),
-                own,
-                False,
-            )
+    def _divide(self, one: _Nucleus, since: float, at: Place) -> None:
+        """Plate, bars that part, daughters that round up."""
+        own = np.random.default_rng(one.seed)
+        d = self.pace.diameter
+        axis = one.angle + own.normal(0, 0.1)
+        along = np.array([np.sin(axis), np.cos(axis)])
+        light = one.light * self.pace.glare
+        length = d * own.uniform(0.7, 1.05)
+        thick = d * own.uniform(0.1, 0.17)
+        across = axis + np.pi / 2
+        if since < 0:
+            polar = own.random() < 0.2
+            self._plate(at, across, length, thick, light, own, polar=polar)
+            return
+        share = since / self.pace.apart
+        apart = own.uniform(0.7, 1.3) * min(share, 1.0) + 0.1 * max(share - 1, 0)
+        gap = d * (0.3 + apart)
+        for side in (-1.0, 1.0):
+            y, x = np.array(at) + side * gap / 2 * along
+            if share < 0.8:
+                width = thick * (1 + 0.6 * share)
+                span = length * (0.85 - 0.15 * share)
+                glow = light * (0.85 - 0.25 * share)
+                self._plate((y, x), across, span, width, glow, own)
+            else:
+                late = float(np.clip((share - 0.8) / 2, 0, 1))
+                patch = (one.patch + (side > 0)) % len(self.style)
+                glow = one.light * (1 + 0.6 * (self.pace.glare - 1) * (1 - late))
+                size = d * (0.55 + 0.25 * late)
+                self._stamp(patch, (y, x), size, one.angle + side, glow)
+
+    def _plate(
+        self,
+        at: Place,
+        angle: float,
+        length: float,
+        thick: float,
+        light: float,
+        own: np.random.Generator,
+        *,
+        polar: bool = False,
+    ) -> None:
+        """An irregular bar of condensed chromosomes, or a ring of them."""
+        count = 12
+        if polar:
+            around = np.linspace(0, 2 * np.pi, count, endpoint=False)
+            radius = 0.35 * length * own.uniform(0.7, 1.2, count)
+            offset = np.stack([np.sin(around), np.cos(around)], 1) * radius[:, None]
         else:
-            late = float(np.clip((share - 0.8) / 2, 0, 1))
-            patch = style[(one.patch + (side > 0)) % len(style)]
-            glow = one.light * (1 + 0.6 * (pace.glare - 1) * (1 - late))
-            size = d * (0.55 + 0.25 * late)
-            turn = one.angle + side
-            _stamp(canvas, patch, float(at[0]), float(at[1]), size, turn, glow)
+            way = np.linspace(-0.5, 0.5, count) * (length - thick)
+            bend = own.normal(0, 0.35 * thick, count)
+            offset = np.stack(
+                [
+                    way * np.sin(angle) + bend * np.cos(angle),
+                    way * np.cos(angle) - bend * np.sin(angle),
+                ],
+                axis=1,
+            )
+        sigma = np.maximum(thick * own.uniform(0.7, 1.3, (count, 2)), 0.6)
+        # Blobs overlap by their spacing: the ridge has about the height asked for.
+        spacing = (2.2 * length if polar else length) / count
+        height = light * own.uniform(0.7, 1.3, count) * spacing / (2.5 * sigma.mean())
+        self._splat(np.array(at) + offset, sigma, height)
 
+    def _die(self, one: _Nucleus, since: float, at: Place) -> None:
+        """Shrink to a bright ball, or fall into round fragments."""
+        own = np.random.default_rng(one.seed)
+        d = self.pace.diameter
+        count = int(own.choice([1, 1, 4, 6]))
+        share = min(1.0, since / (0.5 + self.pace.plate))
+        spread = 0.0 if count == 1 else d * (0.15 + 0.25 * share)
+        points = np.array(at) + own.normal(0, 1, (count, 2)) * spread
+        sigma = d * own.uniform(0.1, 0.2, (count, 1)) * np.ones((1, 2))
+        if count == 1:
+            sigma *= 1.6 - 0.4 * share
+        light = one.light * self.pace.glare * own.uniform(0.5, 1.6, count)
+        self._splat(points, sigma, light)
 
-def _plate(
-    canvas: NDArray[np.float32],
-    at: tuple[float, float],
-    angle: float,
-    length: float,
-    thick: float,
-    light: float,
-    own: np.random.Generator,
-    polar: bool,
-) -> None:
-    """An irregular bar of condensed chromosomes, or a ring of them."""
-    count = 12
-    if polar:
-        around = np.linspace(0, 2 * np.pi, count, endpoint=False)
-        radius = 0.35 * length * own.uniform(0.7, 1.2, count)
-        offset = np.stack([np.sin(around), np.cos(around)], 1) * radius[:, None]
-    else:
-        way = np.linspace(-0.5, 0.5, count) * (length - thick)
-        bend = own.normal(0, 0.35 * thick, count)
-        offset = np.stack(
-            [
-                way * np.sin(angle) + bend * np.cos(angle),
-                way * np.cos(angle) - bend * np.sin(angle),
-            ],
-            axis=1,
-        )
-    points = np.array(at)[None] + offset
-    sigma = np.maximum(thick * own.uniform(0.7, 1.3, (count, 2)), 0.6)
-    # Blobs overlap by their spacing: the ridge has about the height that is asked for.
-    spacing = (2.2 * length if polar else length) / count
-    height = light * own.uniform(0.7, 1.3, count) * spacing / (2.5 * sigma.mean())
-    canvas += splat(canvas.shape, points, sigma, height)
-
-
-def _die(
-    canvas: NDArray[np.float32],
-    one: _Nucleus,
-    since: float,
-    y: float,
-    x: float,
-    pace: _Pace,
-) -> None:
-    """Shrink to a bright ball, or fall into round fragments."""
-    own = np.random.default_rng(one.seed)
-    d = pace.diameter
-    count = int(own.choice([1, 1, 2, 4, 6]))
-    share = min(1.0, since / (0.5 + pace.plate))
-    spread = 0.0 if count == 1 else d * (0.15 + 0.25 * share)
-    points = np.array([y, x]) + own.normal(0, 1, (count, 2)) * spread
-    sigma = d * own.uniform(0.1, 0.2, (count, 1)) * np.ones((1, 2))
-    if count == 1:
-        sigma *= 1.6 - 0.4 * share
-    light = one.light * pace.glare * own.uniform(0.5, 1.6, count)
-    canvas += splat(canvas.shape, points, sigma, light)
+    def _splat(
+        self,
+        points: NDArray[np.float64],
+        sigma: NDArray[np.float64],
+        height: NDArray[np.float64],
+    ) -> None:
+        self.light[...] += splat(self.light.shape, points, sigma, height)
 
 
 def _debris(

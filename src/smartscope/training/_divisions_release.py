@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import platform
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +12,21 @@ from smartscope.training._divisions import (
     TRAIN_SEED,
     WINDOW,
     DivisionsConfig,
-    TrainedDivisions,
     evaluate_divisions,
     film_of,
     held_out_films,
-    preprocessing,
     window_at,
 )
 from smartscope.training._divisions_rivals import evaluate_classical, read_recording
 from smartscope.training._divisions_score import GRID, MIN_DISTANCE_PX, RELEASE
 from smartscope.training._export import Release, Tensors, to_onnx, write_release
+from smartscope.training._recipe import (
+    CITE_DSB2018,
+    Trained,
+    card,
+    record,
+    standardise,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +36,10 @@ if TYPE_CHECKING:
 
     from smartscope.inference import Card
     from smartscope.training._divisions_films import Film
+    from smartscope.training._divisions_net import DivisionNet
     from smartscope.training._divisions_score import EventScores
+
+    TrainedDivisions = Trained[DivisionsConfig, DivisionNet]
 
 Table = dict[str, tuple["EventScores", "EventScores"]]
 """By kind of film: this model, the classical stages."""
@@ -98,7 +104,7 @@ def export_divisions(
 
     Parameters
     ----------
-    trained : TrainedDivisions
+    trained : Trained
     folder : Path
         Of the package; files of the same names are replaced.
     films : mapping, optional
@@ -117,12 +123,8 @@ def export_divisions(
     if not films:
         return {}
     table = judge(folder, films, runtime="onnxruntime")
-    card = replace(
-        release.card,
-        training={**release.card.training, "metrics": _numbers(table)},
-        documentation=_documentation(trained, table),
-    )
-    write_release(folder, replace(release, card=card), timestamp=timestamp)
+    judged = replace(release, card=_card(trained, table))
+    write_release(folder, judged, timestamp=timestamp)
     return table
 
 
@@ -138,7 +140,7 @@ def _release(trained: TrainedDivisions) -> Release:
         outputs=("division",),
         multiple_of=trained.net.stride,
         inputs=tuple(f"frame_{k}" for k in range(1 - WINDOW, 1)),
-        preprocessing=(preprocessing(),),
+        preprocessing=(standardise(),),
         grid=GRID,
         halo=_HALO,
         least_px=64,
@@ -147,7 +149,7 @@ def _release(trained: TrainedDivisions) -> Release:
         name="Cell divisions in fluorescence",
         onnx=to_onnx(trained.net, channels=WINDOW),
         tensors=tensors,
-        card=_card(trained),
+        card=_card(trained, {}),
         test=_test_window(),
         files={"training.json": _record(trained)},
     )
@@ -168,29 +170,19 @@ def _test_window() -> NDArray[Any]:
 
 
 def _record(trained: TrainedDivisions) -> bytes:
-    """Everything needed to train it again, as JSON."""
-    import torch
-
-    config = asdict(trained.config)
-    folder = trained.config.nuclei
-    config["nuclei"] = folder.name if folder else None
-    record = {
-        "recipe": "python -m smartscope.training divisions",
-        "config": config,
-        "window": WINDOW,
-        "threshold": trained.threshold,
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "losses": [round(loss, 4) for loss in trained.losses],
-    }
-    return (json.dumps(record, indent=1) + "\n").encode()
+    config = trained.config
+    folder = config.nuclei.name if config.nuclei else None
+    return record(
+        "divisions",
+        trained.losses,
+        config={**asdict(config), "nuclei": folder},
+        window=WINDOW,
+        threshold=trained.threshold,
+    )
 
 
-def _card(trained: TrainedDivisions) -> Card:
-    import torch
-
-    from smartscope.inference import Card, Decoder, Domain
+def _card(trained: TrainedDivisions, table: Table) -> Card:
+    from smartscope.inference import Decoder, Domain
 
     config = trained.config
     count = min(config.films, _DOMAIN_FILMS)
@@ -200,21 +192,20 @@ def _card(trained: TrainedDivisions) -> Card:
         for film in _training_films(config, count)
         for newest in (8, 24)
     ]
-    training = {
+    training: dict[str, Any] = {
         "data": f"{config.films} films of synthetic cells, {config.windows} windows of "
         "animated real nuclei",
         "licence": "synthetic; nuclei of BBBC038 (CC0)",
-        "seed": config.seed,
-        "steps": config.steps,
-        "torch": str(torch.__version__),
     }
-    return Card(
-        version="1.0.0",
+    if table:
+        training["metrics"] = _numbers(table)
+    return card(
+        config,
+        training,
         object_px=20.0,
         window=WINDOW,
         tolerance=0.05,
         domain=Domain.fit(seen).to_card() if len(seen) >= 10 else {},
-        training=training,
         decoder=Decoder(
             kind="events",
             threshold=trained.threshold,
@@ -225,15 +216,10 @@ def _card(trained: TrainedDivisions) -> Card:
                 "min_distance_px": MIN_DISTANCE_PX,
             },
         ),
-        licence="BSD-3-Clause",
-        authors=("The smartscope founders",),
-        cite=(
-            "Caicedo et al. 2019, Nucleus segmentation across imaging experiments: the "
-            "2018 Data Science Bowl, doi 10.1038/s41592-019-0612-7",
-        ),
+        cite=(CITE_DSB2018,),
         tags=("mitosis", "cell-division", "event-detection", "fluorescence", "2d"),
         description="Dividing nuclei in films of fluorescent chromatin, live.",
-        documentation=_documentation(trained, {}),
+        documentation=_documentation(trained, table),
     )
 
 

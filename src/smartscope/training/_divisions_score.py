@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from smartscope.training._metrics import Counts
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -43,7 +45,7 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class EventScores:
+class EventScores(Counts):
     """Counts over some films, events matched one to one.
 
     Attributes
@@ -58,24 +60,6 @@ class EventScores:
     false_positive: int
     false_negative: int
     delay_s: float
-
-    @property
-    def precision(self) -> float:
-        """TP / (TP + FP); 1 where nothing was found."""
-        found = self.true_positive + self.false_positive
-        return self.true_positive / found if found else 1.0
-
-    @property
-    def recall(self) -> float:
-        """TP / (TP + FN); 1 where nothing happened."""
-        there = self.true_positive + self.false_negative
-        return self.true_positive / there if there else 1.0
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of both."""
-        total = 2 * self.true_positive + self.false_positive + self.false_negative
-        return 2 * self.true_positive / total if total else 1.0
 
     def to_card(self) -> dict[str, Any]:
         """Plain numbers for the package."""

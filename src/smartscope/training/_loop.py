@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from pathlib import Path
 
+NetT = TypeVar("NetT", bound=nn.Module)
 Batch = Mapping[str, NDArray[Any]]
 Loss = Callable[[nn.Module, Mapping[str, Tensor]], tuple[Tensor, Mapping[str, float]]]
 
@@ -56,7 +57,7 @@ class Schedule:
 
 
 @dataclass(slots=True)
-class Fitted:
+class Fitted(Generic[NetT]):
     """A trained network and how it went.
 
     Attributes
@@ -69,13 +70,13 @@ class Fitted:
         Wall time.
     """
 
-    net: nn.Module
+    net: NetT
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
 
 def fit(
-    net: nn.Module,
+    net: NetT,
     make: Callable[[int], Batch],
     loss: Loss,
     schedule: Schedule,
@@ -83,7 +84,7 @@ def fit(
     checkpoint: Path | None = None,
     checkpoint_every: int = 1000,
     report: Callable[[str], None] | None = None,
-) -> Fitted:
+) -> Fitted[NetT]:
     """Train `net` on batches ``make(0), make(1), ...``.
 
     Parameters

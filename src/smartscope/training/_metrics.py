@@ -16,8 +16,35 @@ if TYPE_CHECKING:
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
+class Counts:
+    """F1, precision and recall of a subclass that counts hits and errors."""
+
+    __slots__ = ()
+    true_positive: int
+    false_positive: int
+    false_negative: int
+
+    @property
+    def f1(self) -> float:
+        """2 TP / (2 TP + FP + FN); 1 where there is nothing and nothing was found."""
+        total = 2 * self.true_positive + self.false_positive + self.false_negative
+        return 2 * self.true_positive / total if total else 1.0
+
+    @property
+    def precision(self) -> float:
+        """TP / (TP + FP); 1 where nothing was found."""
+        found = self.true_positive + self.false_positive
+        return self.true_positive / found if found else 1.0
+
+    @property
+    def recall(self) -> float:
+        """TP / (TP + FN); 1 where there is nothing."""
+        there = self.true_positive + self.false_negative
+        return self.true_positive / there if there else 1.0
+
+
 @dataclass(frozen=True, slots=True)
-class Matching:
+class Matching(Counts):
     """Counts at one overlap.
 
     Attributes
@@ -32,12 +59,6 @@ class Matching:
     true_positive: int
     false_positive: int
     false_negative: int
-
-    @property
-    def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN); 1 where there is nothing and nothing was found."""
-        total = 2 * self.true_positive + self.false_positive + self.false_negative
-        return 2 * self.true_positive / total if total else 1.0
 
     @property
     def ap(self) -> float:

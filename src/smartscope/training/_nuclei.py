@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -24,13 +23,13 @@ from smartscope.training._export import require_torch
 from smartscope.training._metrics import THRESHOLDS, Matching, match, pooled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from smartscope.training._nets import StarNet
-
-Report = Callable[[str], None]
+    from smartscope.training._recipe import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +161,18 @@ def committed(name: str) -> tuple[str, ...]:
     return tuple(text.read_text(encoding="utf-8").split())
 
 
+def not_held_out(folder: Path) -> list[Pair]:
+    """Pairs of a folder without those of the committed lists.
+
+    Raises
+    ------
+    ConfigError
+        See `read_pairs`.
+    """
+    held = {*committed("dsb2018_test"), *committed("dsb2018_validation")}
+    return [pair for pair in read_pairs(folder) if pair.name not in held]
+
+
 def parts_of(config: NucleiConfig) -> Parts:
     """Read the data and split it.
 
@@ -249,7 +260,7 @@ def train_nuclei(
     fitted = fit(
         net, batches, star_loss, schedule, checkpoint=checkpoint, report=report
     )
-    trained = TrainedNuclei(config, fitted.net, parts, fitted.losses)  # type: ignore[arg-type]
+    trained = TrainedNuclei(config, fitted.net, parts, fitted.losses)
     trained.cut = choose_cut(trained.net, parts.validation)
     return trained
 

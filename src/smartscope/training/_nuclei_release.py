@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from smartscope.training._nuclei import (
     evaluate_package,
     preprocessing,
 )
+from smartscope.training._recipe import CITE_DSB2018, card, record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,29 +160,23 @@ def _digest(pairs: Sequence[Pair]) -> str:
 
 
 def _record(trained: TrainedNuclei) -> bytes:
-    """Everything needed to train it again, and what it was trained on, as JSON."""
-    import torch
-
     config, parts = trained.config, trained.parts
     crops = {name: getattr(config.crops, name) for name in config.crops.__slots__}
-    record = {
-        "recipe": "python -m smartscope.training nuclei",
-        "seed": config.seed,
-        "steps": config.steps,
-        "network": {
+    return record(
+        "nuclei",
+        trained.losses,
+        seed=config.seed,
+        steps=config.steps,
+        network={
             "widths": config.widths,
             "head": config.head,
             "rays": config.crops.rays,
         },
-        "crops": crops,
-        "rate": config.rate,
-        "weight_decay": config.weight_decay,
-        "warm": config.warm,
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "losses": [round(loss, 4) for loss in trained.losses],
-        "data": {
+        crops=crops,
+        rate=config.rate,
+        weight_decay=config.weight_decay,
+        warm=config.warm,
+        data={
             part: {"sha256": _digest(pairs), "names": [pair.name for pair in pairs]}
             for part, pairs in (
                 ("train", parts.train),
@@ -191,38 +184,30 @@ def _record(trained: TrainedNuclei) -> bytes:
                 ("test", parts.test),
             )
         },
-    }
-    return (json.dumps(record, indent=1) + "\n").encode()
+    )
 
 
 def _card(trained: TrainedNuclei, scores: Mapping[str, Scores]) -> Card:
-    import torch
-
-    from smartscope.inference import Card, Decoder
+    from smartscope.inference import Decoder
 
     config, parts, cut = trained.config, trained.parts, trained.cut
     sizes = [d for p in parts.train if (d := diameter_px(p.labels)) > 0]
     training = {
         "data": f"{len(parts.train)} images of {config.data.name}, see training.json",
         "data_sha256": _digest(parts.train),
-        "seed": config.seed,
-        "steps": config.steps,
-        "torch": str(torch.__version__),
         "metrics": {name: one.to_card() for name, one in scores.items()},
     }
-    return Card(
-        version="1.0.0",
+    return card(
+        config,
+        training,
         object_px=round(float(np.median(sizes)), 1),
         tolerance=0.05,
         domain=_domain(trained),
-        training=training,
         decoder=Decoder(
             kind="stardist",
             threshold=cut.threshold,
             options={"grid": 2, "nms": cut.nms},
         ),
-        licence="BSD-3-Clause",
-        authors=("The smartscope founders",),
         cite=_CITED,
         tags=("nuclei", "instance-segmentation", "fluorescence", "stardist", "2d"),
         description="Nuclei in fluorescence images as star-convex objects, live.",
@@ -242,10 +227,10 @@ def _domain(trained: TrainedNuclei) -> dict[str, Any]:
         noisier(image, random.uniform(0, trained.config.crops.noise), random)
         for image in images
     ]
-    card = dict(Domain.fit([*images, *noisy]).to_card())
+    domain = dict(Domain.fit([*images, *noisy]).to_card())
     # The steps of 8 bits are noise too; a camera with less of it does no harm.
-    highest = card["ranges"]["noise"][1]
-    return {**card, "ranges": {**card["ranges"], "noise": [0.0, highest]}}
+    highest = domain["ranges"]["noise"][1]
+    return {**domain, "ranges": {**domain["ranges"], "noise": [0.0, highest]}}
 
 
 def noisier(
@@ -262,8 +247,7 @@ def noisier(
 _CITED = (
     "Schmidt et al. 2018, Cell Detection with Star-Convex Polygons, "
     "doi 10.1007/978-3-030-00934-2_30",
-    "Caicedo et al. 2019, Nucleus segmentation across imaging experiments: the 2018 "
-    "Data Science Bowl, doi 10.1038/s41592-019-0612-7",
+    CITE_DSB2018,
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,9 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from smartscope.training._export import require_torch
+from smartscope.training._metrics import Counts
+from smartscope.training._nuclei import not_held_out
+from smartscope.training._recipe import Report, Trained, standardised
 from smartscope.training._spots_scenes import (
     Scene,
     Scenery,
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
     from smartscope.training._spots_net import SpotNet
 
-Report = Callable[[str], None]
 Finder = Callable[["NDArray[Any]"], "NDArray[np.float64]"]
 
 HEAT_SIGMA_PX = 1.0
@@ -36,7 +38,6 @@ MATCH_PX = 2.0
 MIN_DISTANCE_PX = 1.5
 _HELD_OUT = 5_000_000
 _VALIDATION = 6_000_000
-_FLAT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class SpotsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SpotScores:
+class SpotScores(Counts):
     """Counts over some images, spots matched one to one.
 
     Attributes
@@ -95,24 +96,6 @@ class SpotScores:
     false_negative: int
     error_px: float
 
-    @property
-    def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN); 1 where there is nothing and nothing was found."""
-        total = 2 * self.true_positive + self.false_positive + self.false_negative
-        return 2 * self.true_positive / total if total else 1.0
-
-    @property
-    def precision(self) -> float:
-        """TP / (TP + FP); 1 where nothing was found."""
-        found = self.true_positive + self.false_positive
-        return self.true_positive / found if found else 1.0
-
-    @property
-    def recall(self) -> float:
-        """TP / (TP + FN); 1 where there is nothing."""
-        there = self.true_positive + self.false_negative
-        return self.true_positive / there if there else 1.0
-
     def to_card(self) -> dict[str, Any]:
         """Plain numbers for the package."""
         return {
@@ -122,27 +105,6 @@ class SpotScores:
             "recall": round(self.recall, 4),
             "error_px": round(self.error_px, 3),
         }
-
-
-@dataclass(slots=True)
-class TrainedSpots:
-    """A trained network with what is needed to publish it.
-
-    Attributes
-    ----------
-    config : SpotsConfig
-    net : SpotNet
-        In evaluation mode.
-    losses : list of float
-        Mean of each hundred steps.
-    threshold : float
-        Least height of a peak, chosen on images drawn for that.
-    """
-
-    config: SpotsConfig
-    net: SpotNet
-    losses: list[float] = field(default_factory=list)
-    threshold: float = 0.5
 
 
 def match_spots(
@@ -208,20 +170,6 @@ def heat_map(
     return heat
 
 
-def standardised(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Zero mean, unit variance: the pre-processing of the package."""
-    image = image.astype(np.float32)
-    return np.asarray((image - image.mean()) / (image.std() + _FLAT), np.float32)
-
-
-def preprocessing() -> dict[str, Any]:
-    """`standardised` as a package writes it."""
-    return {
-        "id": "zero_mean_unit_variance",
-        "kwargs": {"axes": ["channel", "y", "x"], "eps": _FLAT},
-    }
-
-
 class SpotBatches:
     """Batches of synthetic images, turned and flipped; a step gives the same batch.
 
@@ -276,16 +224,11 @@ def read_photographs(folder: Path | None) -> list[NDArray[np.float32]]:
     """Images of a folder of pairs scaled to 0..1, without the committed test names."""
     if folder is None:
         return []
-    from smartscope.training._data import read_pairs
-    from smartscope.training._nuclei import committed
-
-    held = {*committed("dsb2018_test"), *committed("dsb2018_validation")}
     images = []
-    for pair in read_pairs(folder):
-        if pair.name not in held:
-            image = pair.image.astype(np.float32)
-            low, high = np.percentile(image, [1, 99.9])
-            images.append(np.clip((image - low) / max(high - low, 1.0), 0, 1))
+    for pair in not_held_out(folder):
+        image = pair.image.astype(np.float32)
+        low, high = np.percentile(image, [1, 99.9])
+        images.append(np.clip((image - low) / max(high - low, 1.0), 0, 1))
     return [np.asarray(image, np.float32) for image in images]
 
 
@@ -294,7 +237,7 @@ def train_spots(
     *,
     checkpoint: Path | None = None,
     report: Report | None = None,
-) -> TrainedSpots:
+) -> Trained[SpotsConfig, SpotNet]:
     """Train the network and choose its threshold.
 
     Raises
@@ -317,7 +260,7 @@ def train_spots(
     fitted = fit(
         net, batches, spot_loss, schedule, checkpoint=checkpoint, report=report
     )
-    trained = TrainedSpots(config, fitted.net, fitted.losses)  # type: ignore[arg-type]
+    trained = Trained(config, fitted.net, fitted.losses)
     if config.validation:
         trained.threshold = choose_threshold(trained.net, images=config.validation)
     return trained

@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smartscope.training._recipe import (
+    add_package_arguments,
+    add_training_arguments,
+    say,
+)
 from smartscope.training._spots import (
     SpotsConfig,
     SpotScores,
@@ -19,24 +24,16 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``spots``."""
     default = SpotsConfig()
-    parser.add_argument(
-        "--output", type=Path, required=True, help="folder of the package"
-    )
+    add_training_arguments(parser, default)
     parser.add_argument(
         "--photographs", type=Path, help="NAME_img.tif images for backgrounds"
     )
-    parser.add_argument("--steps", type=int, default=default.steps)
     parser.add_argument("--scenes", type=int, default=default.scenes)
     parser.add_argument(
         "--validation",
         type=int,
         default=default.validation,
         help="images to choose the threshold on",
-    )
-    parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--threads", type=int, default=default.threads)
-    parser.add_argument(
-        "--checkpoint", type=Path, help="keep the state here, and go on from it"
     )
     _add_rivals(parser)
     parser.add_argument("--images", type=int, default=4, help="of each kind, to score")
@@ -54,22 +51,19 @@ def run(options: argparse.Namespace) -> None:
         scenes=options.scenes,
         validation=options.validation,
     )
-    trained = train_spots(config, checkpoint=options.checkpoint, report=_say)
+    trained = train_spots(config, checkpoint=options.checkpoint, report=say)
     table = export_spots(
         trained, options.output, rivals=_rivals(options), images=options.images
     )
     for method, scores in table.items():
         _show(method, scores)
-    _say(f"written: {options.output}")
+    say(f"written: {options.output}")
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``evaluate-spots``."""
-    parser.add_argument(
-        "--model", type=Path, required=True, help="folder of the package"
-    )
+    add_package_arguments(parser)
     parser.add_argument("--images", type=int, default=4, help="of each kind")
-    parser.add_argument("--runtime", default="auto")
     _add_rivals(parser)
 
 
@@ -103,11 +97,7 @@ def _rivals(options: argparse.Namespace) -> dict[str, dict[str, SpotScores]]:
 
 def _show(method: str, scores: dict[str, SpotScores]) -> None:
     for name, score in scores.items():
-        _say(
+        say(
             f"{method}, {name}: F1 {score.f1:.3f}, precision {score.precision:.3f}, "
             f"recall {score.recall:.3f}, error {score.error_px:.2f} px"
         )
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import platform
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from smartscope.training._export import Release, Tensors, to_onnx, write_release
+from smartscope.training._recipe import (
+    CITE_DSB2018,
+    Trained,
+    card,
+    record,
+    standardise,
+)
 from smartscope.training._spots import (
     HEAT_SIGMA_PX,
     MATCH_PX,
@@ -17,10 +22,8 @@ from smartscope.training._spots import (
     SpotBatches,
     SpotsConfig,
     SpotScores,
-    TrainedSpots,
     evaluate_spots,
     held_out,
-    preprocessing,
     read_photographs,
 )
 
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smartscope.inference import Card
+    from smartscope.training._spots_net import SpotNet
+
+    TrainedSpots = Trained[SpotsConfig, SpotNet]
 
 Table = dict[str, dict[str, SpotScores]]
 """Scores by method and kind of image."""
@@ -51,7 +57,7 @@ def export_spots(
 
     Parameters
     ----------
-    trained : TrainedSpots
+    trained : Trained
     folder : Path
         Of the package; files of the same names are replaced.
     rivals : mapping, optional
@@ -75,8 +81,8 @@ def export_spots(
             folder, images=images, runtime="onnxruntime"
         )
         table.update(rivals or {})
-        card = _card(trained, table, images)
-        write_release(folder, replace(release, card=card), timestamp=timestamp)
+        judged = replace(release, card=_card(trained, table, images))
+        write_release(folder, judged, timestamp=timestamp)
     return table
 
 
@@ -84,7 +90,7 @@ def _release(trained: TrainedSpots) -> Release:
     tensors = Tensors(
         outputs=("spot",),
         multiple_of=trained.net.stride,
-        preprocessing=(preprocessing(),),
+        preprocessing=(standardise(),),
         halo=_HALO,
         least_px=32,
     )
@@ -100,29 +106,19 @@ def _release(trained: TrainedSpots) -> Release:
 
 
 def _record(trained: TrainedSpots) -> bytes:
-    """Everything needed to train it again, as JSON."""
-    import torch
-
-    config = asdict(trained.config)
-    folder = trained.config.photographs
-    config["photographs"] = folder.name if folder else None
-    record = {
-        "recipe": "python -m smartscope.training spots",
-        "config": config,
-        "heat_sigma_px": HEAT_SIGMA_PX,
-        "threshold": trained.threshold,
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "losses": [round(loss, 4) for loss in trained.losses],
-    }
-    return (json.dumps(record, indent=1) + "\n").encode()
+    config = trained.config
+    folder = config.photographs.name if config.photographs else None
+    return record(
+        "spots",
+        trained.losses,
+        config={**asdict(config), "photographs": folder},
+        heat_sigma_px=HEAT_SIGMA_PX,
+        threshold=trained.threshold,
+    )
 
 
 def _card(trained: TrainedSpots, table: Table, images: int) -> Card:
-    import torch
-
-    from smartscope.inference import Card, Decoder, Domain
+    from smartscope.inference import Decoder, Domain
 
     config = trained.config
     few = replace(config, scenes=min(config.scenes, _DOMAIN_IMAGES))
@@ -133,27 +129,22 @@ def _card(trained: TrainedSpots, table: Table, images: int) -> Card:
     training = {
         "data": f"{config.scenes} synthetic images of {config.size_px} pixels",
         "licence": "synthetic; blurred backgrounds of BBBC038 (CC0)",
-        "seed": config.seed,
-        "steps": config.steps,
-        "torch": str(torch.__version__),
         "metrics": {
             method: {name: score.to_card() for name, score in scores.items()}
             for method, scores in table.items()
         },
     }
-    return Card(
-        version="1.0.0",
+    return card(
+        config,
+        training,
         object_px=3.3,
         tolerance=0.05,
         domain=Domain.fit(seen).to_card() if len(seen) >= 10 else {},
-        training=training,
         decoder=Decoder(
             kind="spots",
             threshold=trained.threshold,
             options={"grid": 1, "min_distance_px": MIN_DISTANCE_PX},
         ),
-        licence="BSD-3-Clause",
-        authors=("The smartscope founders",),
         cite=_CITED,
         tags=("spots", "smFISH", "in-situ-sequencing", "fluorescence", "2d"),
         description="Diffraction-limited spots in fluorescence images, live.",
@@ -163,8 +154,7 @@ def _card(trained: TrainedSpots, table: Table, images: int) -> Card:
 
 _CITED = (
     "Immerkaer 1996, Fast noise variance estimation, doi 10.1006/cviu.1996.0060",
-    "Caicedo et al. 2019, Nucleus segmentation across imaging experiments: the 2018 "
-    "Data Science Bowl, doi 10.1038/s41592-019-0612-7",
+    CITE_DSB2018,
 )
 
 

@@ -226,6 +226,17 @@ def splat(
     return np.asarray(whole[cut, cut], np.float32)
 
 
+def add_piece(
+    image: NDArray[np.float32], piece: NDArray[np.float32], top: int, left: int
+) -> None:
+    """Add a piece whose first pixel lies at ``top, left``; what sticks out is cut."""
+    height, width = image.shape
+    y0, x0 = max(top, 0), max(left, 0)
+    y1, x1 = min(top + piece.shape[0], height), min(left + piece.shape[1], width)
+    if y0 < y1 and x0 < x1:
+        image[y0:y1, x0:x1] += piece[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
 def _places(scenery: Scenery, random: np.random.Generator) -> NDArray[np.float64]:
     side = scenery.size_px
     points = random.uniform(-0.5, side - 0.5, (scenery.spots, 2))
@@ -422,9 +433,4 @@ def _add(
         cv2.polylines(piece, corners, False, 1.0, 1, cv2.LINE_8, 4)
     piece = np.asarray(cv2.GaussianBlur(piece, (0, 0), blur_px))
     piece *= height / max(float(piece.max()), 1e-6)
-    y0, x0 = max(low[1], 0), max(low[0], 0)
-    y1, x1 = min(high[1], image.shape[0]), min(high[0], image.shape[1])
-    if y0 < y1 and x0 < x1:
-        image[y0:y1, x0:x1] += piece[
-            y0 - low[1] : y1 - low[1], x0 - low[0] : x1 - low[0]
-        ]
+    add_piece(image, piece, int(low[1]), int(low[0]))
