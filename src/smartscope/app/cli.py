@@ -53,7 +53,7 @@ app = typer.Typer(
     + ".",
 )
 policies_app = typer.Typer(
-    no_args_is_help=True, help="List the shipped policies, or show one."
+    no_args_is_help=True, help="List the policies, show one, or begin your own."
 )
 app.add_typer(policies_app, name="policies")
 app.add_typer(models_app, name="models")
@@ -107,6 +107,10 @@ def run(
         ClockKind | None,
         typer.Option("--clock", help="Drive a simulated rig by this clock."),
     ] = None,
+    no_reload: Annotated[
+        bool,
+        typer.Option("--no-reload", help="Ignore edits of policies while it runs."),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -122,6 +126,7 @@ def run(
         rig=rig,
         output=output,
         shadow=shadow,
+        reload=not no_reload,
         clock=clock.value if clock else None,
         as_json=as_json,
         quiet=quiet,
@@ -169,12 +174,16 @@ def calibrate(
         float | None,
         typer.Option("--step", help="Length of one move, um.", min=0.001),
     ] = None,
+    slm: Annotated[
+        bool, typer.Option("--slm", help="Measure where the SLM's pixels fall instead.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure how image pixels lie in the sample, by moving the stage and looking.
 
-    Focus on something with structure first. On a real microscope only the light that
-    you name is switched on, and off again at the end.
+    Focus on something with structure first; with --slm, on an evenly fluorescent
+    slide. On a real microscope only the light that you name is switched on, and off
+    again at the end.
     """
     _quiet_pymmcore()
     from smartscope.app._calibrate import calibrate_rig
@@ -185,6 +194,7 @@ def calibrate(
         exposure_ms=exposure_ms,
         light=light or (),
         step_um=step_um,
+        slm=slm,
         as_json=as_json,
     )
     raise typer.Exit(code)
@@ -276,6 +286,21 @@ def policies_show(
     raise typer.Exit(show_policy(name))
 
 
+@policies_app.command("new")
+@guarded
+def policies_new(
+    name: Annotated[str, typer.Argument(help="Its name, for example burst_on_flash.")],
+    path: Annotated[
+        Path,
+        typer.Option("--path", help="Folder to write into.", metavar="DIR"),
+    ] = Path(),
+) -> None:
+    """Write a policy that works, an experiment that uses it, and its test."""
+    from smartscope.app._policies_new import new_policy
+
+    raise typer.Exit(new_policy(name, path))
+
+
 @app.command()
 @guarded
 def doctor(
@@ -325,7 +350,7 @@ def bench_command(
         str,
         typer.Argument(
             help="react, burst, overload, record, startup, light, or all of these: "
-            "all; soak, decoders, denoise-detect, quarter-light.",
+            "all; soak, decoders, denoise-detect, quarter-light, specimen.",
             metavar="WORK",
         ),
     ],
@@ -334,7 +359,8 @@ def bench_command(
         typer.Option(
             "--repetitions",
             "-n",
-            help="Runs of each peer, 5 if not given; specimens of quarter-light.",
+            help="Runs of each peer, 5 if not given; specimens of quarter-light; "
+            "frames of specimen.",
             metavar="N",
             show_default=False,
         ),
@@ -406,6 +432,106 @@ def bench_command(
     )
     code = run_bench(wanted)
     raise typer.Exit(code)
+
+
+@app.command()
+@guarded
+def score(
+    experiments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Experiments, or names of shipped scenarios; none: all of these.",
+            metavar="EXPERIMENT...",
+            show_default=False,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds",
+            "-n",
+            min=1,
+            help="Specimens of each, 4 if not given.",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="As many specimens as are published.")
+    ] = False,
+    tuning: Annotated[
+        bool,
+        typer.Option("--tuning", help="Specimens for tuning, which no page shows."),
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            help="Processes, one for each core if not given.",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Keep the runs here.", metavar="DIR"),
+    ] = None,
+    read: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--read",
+            help="Take results that --json wrote, too; may be repeated.",
+            metavar="FILE",
+        ),
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown.")
+    ] = False,
+    json_to: Annotated[
+        str | None,
+        typer.Option("--json", help="Write JSON; '-' prints it.", metavar="FILE"),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", help="Draw a picture of each here.", metavar="DIR"),
+    ] = None,
+    write_docs: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-docs",
+            help="Write the page docs/scoreboard.md, and its pictures beside it.",
+            metavar="FILE",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 1 if something is not reached."),
+    ] = False,
+) -> None:
+    """Compare policies with fixed rates and random triggers on simulated specimens.
+
+    Runs in virtual time, on specimens whose truth is known; nothing else differs.
+    """
+    _quiet_pymmcore()
+    from smartscope.app._score import Wanted, run_score
+
+    wanted = Wanted(
+        experiments=tuple(experiments or ()),
+        seeds=seeds,
+        full=full,
+        tuning=tuning,
+        jobs=jobs,
+        output=output,
+        read=tuple(read or ()),
+        markdown=markdown,
+        json_to=json_to,
+        pictures=pictures,
+        docs=write_docs,
+        strict=strict,
+    )
+    raise typer.Exit(run_score(wanted))
 
 
 @app.command()

@@ -504,6 +504,10 @@ class Engine(MDAEngine):
         merged = list(super().event_iterator(events))
         if len(merged) != 1 or len(events) < 2:
             return None
+        if any(event.slm_image is not None for event in events):
+            return (
+                None  # pymmcore-plus loads a sequence of patterns and never starts it
+            )
         whole: Any = merged[0]
         if whole.z_sequence and not self._source.sequences_focus:
             return None

@@ -40,6 +40,7 @@ from smartscope.runs._preflight import (
 )
 from smartscope.runs._quick import quick_threads
 from smartscope.runs._record import start_record
+from smartscope.runs._reload import Reloads
 from smartscope.runs._result import RunResult, close_record
 from smartscope.runs._truth import TruthLog
 from smartscope.runs._unfamiliar import FamiliarityWatch
@@ -77,6 +78,7 @@ class Options:
     monitor: Monitor
     stop: threading.Event
     shadow: bool = False
+    reload: bool = True
     core: CMMCorePlus | None = None
     subscriptions: tuple[Subscription, ...] = ()
 
@@ -113,6 +115,8 @@ class LiveRun:
             pause=lambda reason: rig.core.mda.set_paused(True),
             end=self._end_by,
         )
+        self._state.on_over = self._over
+        self._reloads: Reloads | None = None
         self._ended: Ending | None = None
         self._looked_s = 0.0
         self._writer: RunWriter | None = None
@@ -133,7 +137,7 @@ class LiveRun:
             objective=self._objective,
             pixel_um=self._pixel_map.pixel_um,
         )
-        self._policies = policies_of(files, self._context)
+        self._policies = policies_of(files, self._context, self._facts)
         virtual = self._clock.kind == "virtual"
         # A plan in lockstep, and anything in virtual time, waits for every decision.
         self._in_step = virtual or (
@@ -298,7 +302,15 @@ class LiveRun:
         self._schedule.start(start)
         if self._specimen is not None:
             self._specimen.start(start)
-        self._monitor.set(phase="running", planned=self._facts.frames)
+        first = self._experiment.phases[0].name if self._experiment.phases else ""
+        self._monitor.set(
+            phase="running", planned=self._facts.frames, experiment_phase=first
+        )
+        if self._options.reload and self._experiment.reload:
+            note = self._feed.note
+            self._reloads = Reloads(self._files, self._policies, note, self._monitor)
+            self._state.reloads = self._reloads.take
+            self._reloads.start()
         controller.start(start, self._frames)
 
     def _look(
@@ -341,6 +353,7 @@ class LiveRun:
             channels=self._facts.channels,
             pixel_map=self._pixel_map,
             shadow=self._options.shadow,
+            fields=self._facts.names,
         )
         role = "stream" if self._stream is not None else "reaction"
         writer.open_growing(role, camera, shape, dtype, pixel_um=pixel_um)
@@ -391,6 +404,8 @@ class LiveRun:
         """Light first, then everything else; once more when nobody can act any more."""
         self._go_dark(engine)
         acquisition.end()
+        if self._reloads is not None:
+            self._reloads.close()
         self._acting.close(_PATIENCE_S)
         engine.close()
         self._feed.hub.close()
@@ -508,6 +523,11 @@ class LiveRun:
         self._schedule.stop()
         if self._stream is not None:
             self._stream.stop()
+
+    def _over(self, reason: str) -> None:
+        if self._ended is None:
+            self._ended = Ending("completed", reason, 0)
+        self._halt()
 
     def _end_by(self, error: SafetyError) -> None:
         if self._ended is None:
