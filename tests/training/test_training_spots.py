@@ -12,6 +12,7 @@ import pytest
 from smartscope.training.__main__ import main
 from smartscope.training._recipe import standardised
 from smartscope.training._spots import (
+    NOTHING,
     SUITE,
     SpotBatches,
     SpotsConfig,
@@ -24,7 +25,7 @@ from smartscope.training._spots import (
     train_spots,
 )
 from smartscope.training._spots_release import export_spots
-from smartscope.training._spots_rivals import best_laplace
+from smartscope.training._spots_rivals import best_laplace, to_bytes
 from smartscope.training._spots_scenes import (
     LEAST_SNR,
     Scenery,
@@ -208,3 +209,26 @@ def test_the_shipped_detector_is_as_good_as_its_card_says() -> None:
         assert scores[name].f1 > 0.85
         assert scores[name].f1 == pytest.approx(card[name]["f1"], abs=0.05)
     model.close()
+
+
+def test_images_of_nothing_hold_nothing_and_all_found_in_them_is_false() -> None:
+    for name in NOTHING:
+        assert len(held_out(name, size_px=128).points) == 0
+    wrong = np.array([[5.0, 6.0], [70.0, 80.0]])
+    scores = evaluate_finder(lambda _: wrong, images=2, names=tuple(NOTHING))
+    assert {score.false_positive for score in scores.values()} == {4}
+
+
+def test_a_match_lies_within_what_is_asked() -> None:
+    truth, found = [np.array([[10.0, 10.0]])], [np.array([[10.0, 11.5]])]
+    assert score_spots(truth, found).true_positive == 1
+    assert score_spots(truth, found, within_px=1.0).true_positive == 0
+
+
+def test_a_few_hot_pixels_do_not_dim_the_others() -> None:
+    image = np.linspace(100, 200, 40_000).reshape(200, 200)
+    plain = to_bytes(image)
+    assert (plain.min(), plain.max()) == (0.0, 255.0)
+    image[5, 5] = 9000
+    assert abs(to_bytes(image) - plain).max() <= 255
+    assert np.median(to_bytes(image)) == pytest.approx(np.median(plain), abs=1)

@@ -11,6 +11,9 @@ from smartscope.training._recipe import (
     say,
 )
 from smartscope.training._spots import (
+    MATCH_PX,
+    NOTHING,
+    SUITE,
     SpotsConfig,
     SpotScores,
     evaluate_spots,
@@ -64,13 +67,20 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``evaluate-spots``."""
     add_package_arguments(parser)
     parser.add_argument("--images", type=int, default=4, help="of each kind")
+    parser.add_argument(
+        "--within-px", type=float, default=MATCH_PX, help="how far a match may lie"
+    )
     _add_rivals(parser)
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Score a package, and rivals, on the synthetic images held out."""
     scores = evaluate_spots(
-        options.model, images=options.images, runtime=options.runtime
+        options.model,
+        images=options.images,
+        names=tuple(SUITE | NOTHING),
+        within_px=options.within_px,
+        runtime=options.runtime,
     )
     _show(str(options.model), scores)
     for method, rival in _rivals(options).items():
@@ -97,6 +107,10 @@ def _rivals(options: argparse.Namespace) -> dict[str, dict[str, SpotScores]]:
 
 def _show(method: str, scores: dict[str, SpotScores]) -> None:
     for name, score in scores.items():
+        if name in NOTHING:
+            each = score.false_positive / score.images
+            say(f"{method}, {name}: {each:g} false spots in an image")
+            continue
         say(
             f"{method}, {name}: F1 {score.f1:.3f}, precision {score.precision:.3f}, "
             f"recall {score.recall:.3f}, error {score.error_px:.2f} px"

@@ -81,19 +81,24 @@ def ufish(path: Path, *, images: int = 4, threads: int = 2) -> dict[str, SpotSco
         path,
         runtime="onnxruntime",
         threads=threads,
-        preprocessing=[
-            {"scale_range": {"min_percentile": 0.0, "max_percentile": 100.0}},
-            {"scale_linear": {"gain": 255.0}},
-        ],
         multiple_of=16,
     )
 
     def enhanced(image: NDArray[Any]) -> NDArray[np.float32]:
-        return np.array(model.run(image)[0][0])
+        return np.array(model.run(to_bytes(image))[0][0])
 
     scores = _by_map(enhanced, images)
     model.close()
     return scores
+
+
+def to_bytes(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Scale to 0..255 as U-FISH does: a few hot pixels do not set the upper end."""
+    low, high = float(image.min()), float(image.max())
+    usual = float(np.quantile(image, 0.9999))
+    high = usual if high > 2 * usual else high
+    scaled = (image.astype(np.float32) - low) * (255 / max(high - low, 1e-6))
+    return np.asarray(np.clip(scaled, 0, 255))
 
 
 def _by_map(
