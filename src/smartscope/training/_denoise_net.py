@@ -15,11 +15,9 @@ if TYPE_CHECKING:
 
 # Mean absolute value of normal noise, over its standard deviation.
 _MEAN_TO_SIGMA = 1.2533
-
-
-def squeezed(x: Tensor, most: float = 10.0) -> Tensor:
-    """`x` where it is small, never beyond `most`."""
-    return x / (1 + x.abs() / most)
+# Spread of a frame over its noise up to which all noise is taken away, and from which
+# on the frame stays as it is: so much light is beyond what the training showed.
+_NOISY, _BRIGHT = 6.0, 10.0
 
 
 class Denoiser(nn.Module):
@@ -42,7 +40,7 @@ class Denoiser(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (20, 32, 64), head: int = 20) -> None:
         super().__init__()
-        self.body = SmallUNet(3, 4, widths, head=head, stem_stride=2)
+        self.body = SmallUNet(2, 4, widths, head=head, stem_stride=2)
         self.stride = self.body.stride
         mask = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]) / 6
         self.register_buffer("mask", mask[None, None])
@@ -55,13 +53,12 @@ class Denoiser(nn.Module):
             # A runtime in bfloat16 rounds the mean of a high offset to whole counts;
             # the second mean is small, and so is what rounding leaves of it.
             centred = centred - centred.mean((2, 3), keepdim=True)
-            rough = functional.conv2d(centred, self.mask, padding=2, dilation=2)
-            noise = rough[:, :, 2:-2, 2:-2].abs().mean((2, 3), keepdim=True)
-            noise = noise * _MEAN_TO_SIGMA + 1e-3
+            rough = functional.conv2d(centred, self.mask, dilation=2).abs()
+            noise = rough.mean((2, 3), keepdim=True) * _MEAN_TO_SIGMA + 1e-3
             spread = (centred * centred).mean((2, 3), keepdim=True).sqrt() + 1e-3
-            # Bright frames reach thousands of sigmas: squeezed, they stay within the
-            # range of the weights, and the bent surface keeps what noise there is.
-            levels, bends = (squeezed(part / noise) for part in (centred, rough))
-            seen = torch.cat([levels, centred / spread, bends], 1)
+            seen = torch.cat([centred / noise, centred / spread], 1)
+            share = ((_BRIGHT - spread / noise) / (_BRIGHT - _NOISY)).clamp(0, 1)
         taken = self.body(seen).float()
+        if not self.training:
+            noise = share * noise
         return x - noise * functional.pixel_shuffle(taken, 2)

@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 _CORRELATED = 0.35
 """Share of images whose noise is tied between neighbours, as interpolation makes it."""
 
-_BRIGHT = 0.2
-"""Share of images with so much light that little is to be done."""
-_SOFT = 0.3
-"""Share of images of cells without fine structure."""
-
 
 @dataclass(frozen=True, slots=True)
 class CameraModel:
@@ -53,8 +48,7 @@ class CameraModel:
     @classmethod
     def random(cls, random: Generator) -> CameraModel:
         """A camera and light within the range of the training."""
-        bright = random.random() < _BRIGHT
-        photons = 10 ** (random.uniform(2.5, 4) if bright else random.uniform(0, 2.5))
+        photons = 10 ** random.uniform(0, 2.5)
         quiet = random.random() < 0.2
         return cls(
             photons=photons,
@@ -143,10 +137,6 @@ def _cells(pool: Sequence[Image], size: int, random: Generator) -> Image:
         cv2.resize(image[y : y + side, x : x + side], (size, size), interpolation=how),
         dtype=np.float32,
     )
-    if random.random() < _SOFT:
-        part = np.asarray(
-            cv2.GaussianBlur(part, (0, 0), random.uniform(0.8, 3)), np.float32
-        )
     part = np.clip(part, 0, None) ** np.float32(random.uniform(0.6, 1.5))
     if random.random() < 0.3:
         grain = random.normal(size=(size, size)).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from smartscope.training._spots_scenes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
     from smartscope.training._spots_net import SpotNet
 
 Finder = Callable[["NDArray[Any]"], "NDArray[np.float64]"]
+Kinds = Mapping[str, Sequence[Scene]]
+"""Images with their spots, by kind."""
 
 HEAT_SIGMA_PX = 1.0
 """Of the Gaussian that stands for a spot in the heat map."""
@@ -365,35 +366,34 @@ def held_out(name: str, number: int = 0, *, size_px: int = 512) -> Scene:
     return draw_scene(scenery, random)
 
 
+def suite(images: int = 4, names: Sequence[str] = tuple(SUITE)) -> Kinds:
+    """Held-out images by kind."""
+    return {name: [held_out(name, k) for k in range(images)] for name in names}
+
+
 def evaluate_finder(
-    find: Finder,
-    *,
-    images: int = 4,
-    names: Sequence[str] = tuple(SUITE),
-    within_px: float = MATCH_PX,
+    find: Finder, kinds: Kinds, *, within_px: float = MATCH_PX
 ) -> dict[str, SpotScores]:
-    """Score any function from image to points ``(n, 2)`` on kinds of images."""
-    scores = {}
-    for name in names:
-        scenes = [held_out(name, k) for k in range(images)]
-        scores[name] = score_spots(
+    """Score any function from image to points ``(n, 2)`` on each kind of image."""
+    return {
+        name: score_spots(
             [scene.points for scene in scenes],
             [find(scene.image) for scene in scenes],
             within_px=within_px,
         )
-    return scores
+        for name, scenes in kinds.items()
+    }
 
 
 def evaluate_spots(
     folder: Path,
+    kinds: Kinds,
     *,
-    images: int = 4,
-    names: Sequence[str] = tuple(SUITE),
     within_px: float = MATCH_PX,
     runtime: str = "auto",
     threads: int = 2,
 ) -> dict[str, SpotScores]:
-    """Score a package as it runs in an experiment; see `evaluate_finder`.
+    """Score a package as it runs in an experiment.
 
     Raises
     ------
@@ -408,6 +408,6 @@ def evaluate_spots(
     def find(image: NDArray[Any]) -> NDArray[np.float64]:
         return peaks(model.run(image)[0][0], threshold)
 
-    scores = evaluate_finder(find, images=images, names=names, within_px=within_px)
+    scores = evaluate_finder(find, kinds, within_px=within_px)
     model.close()
     return scores
