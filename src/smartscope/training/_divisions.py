@@ -45,8 +45,8 @@ _VALIDATION, _HELD_OUT = 8_000_000, 9_700_000
 # are rare: the newest frame must be enough.
 _UNSTEADY, _JUMP_PX = 0.25, 12.0
 _ANIMATED = (1, 3, 5, 6, 7)  # which of eight windows show animated real nuclei
-_LEAST_SIGMA_PX = 2.0
-_SIGMA = 0.18  # of a division in the score map, in diameters
+_LEAST_SIGMA_PX = 3.0
+_SIGMA = 0.2  # of a division in the score map, in diameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,7 @@ def score_maps(score: Score, frames: NDArray[Any]) -> list[NDArray[np.float32]]:
 
 def choose_threshold(net: DivisionNet, *, films: int) -> float:
     """Threshold of the best F1, of the worst kind, on films made only for this."""
-    counts = {"varied": films, "demo": -(-films // 8), "quarter": -(-films // 8)}
+    counts = {"varied": films, "demo": -(-films // 8)}
     made = [films_of(kind, count, _VALIDATION) for kind, count in counts.items()]
     maps = [
         [score_maps(lambda w: predict_scores(net, w), film.frames) for film in some]
