@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -23,23 +20,7 @@ from smartscope.bench._denoise_detect import STEPS
 from smartscope.bench._harness import job_of
 from smartscope.bench._measured import Measured
 
-sys.path.append(str(Path(__file__).parents[1] / "vision"))
-
-from learned_nets import conv, package
-
 FRAMES = 10
-
-
-@pytest.fixture
-def denoiser(tmp_path) -> str:
-    return package(tmp_path / "same", conv([[[[1.0]]]]), {"kind": "restored"})
-
-
-@pytest.fixture
-def detector(tmp_path) -> str:
-    """Foreground above 125 counts."""
-    net = conv([[[[0.2]]]], [-25.0], then=["Sigmoid"])
-    return package(tmp_path / "above", net, {"kind": "mask"}, version="1.2.3")
 
 
 # ---------------------------------------------------------------------------- cells

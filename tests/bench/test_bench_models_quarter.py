@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -29,24 +28,11 @@ from smartscope.bench._quarter_score import Rule, Score
 from smartscope.config import load_experiment, shipped
 from smartscope.core import ConfigError
 
-sys.path.append(str(Path(__file__).parents[1] / "vision"))
-
-from learned_nets import conv, package
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEMO = shipped("demo_configs")
 FULL, QUARTER = DEMO / "full_light.yaml", DEMO / "quarter_light.yaml"
-
-
-@pytest.fixture
-def denoiser(tmp_path) -> str:
-    return package(tmp_path / "same", conv([[[[1.0]]]]), {"kind": "restored"})
-
-
-@pytest.fixture
-def detector(tmp_path) -> str:
-    """Foreground above 125 counts."""
-    net = conv([[[[0.2]]]], [-25.0], then=["Sigmoid"])
-    return package(tmp_path / "above", net, {"kind": "mask"}, version="1.2.3")
 
 
 def test_the_two_films_differ_in_light_and_vision_alone() -> None:

@@ -17,42 +17,31 @@ import numpy as np
 import onnxruntime
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-STRING, BYTES, BOOL, INT64, FLOAT, MESSAGE = 9, 12, 8, 3, 2, 11
-ONE, MANY = 1, 3
+KINDS = {"string": 9, "bytes": 12, "bool": 8, "int64": 3, "float": 2}
+MESSAGE, ONE, MANY = 11, 1, 3
 SCHEMA = {
-    "Empty": [],
-    "Ready": [("ready", 1, BOOL, ONE, "")],
-    "Which": [("name", 1, STRING, ONE, ""), ("version", 2, STRING, ONE, "")],
-    "Contents": [("fp32_contents", 6, FLOAT, MANY, "")],
-    "Head": [
-        ("name", 1, STRING, ONE, ""),
-        ("datatype", 2, STRING, ONE, ""),
-        ("shape", 3, INT64, MANY, ""),
-        ("contents", 5, MESSAGE, ONE, "Contents"),
-    ],
-    "Wanted": [("name", 1, STRING, ONE, "")],
-    "Metadata": [
-        ("name", 1, STRING, ONE, ""),
-        ("versions", 2, STRING, MANY, ""),
-        ("platform", 3, STRING, ONE, ""),
-        ("inputs", 4, MESSAGE, MANY, "Head"),
-        ("outputs", 5, MESSAGE, MANY, "Head"),
-    ],
-    "Request": [
-        ("model_name", 1, STRING, ONE, ""),
-        ("model_version", 2, STRING, ONE, ""),
-        ("id", 3, STRING, ONE, ""),
-        ("inputs", 5, MESSAGE, MANY, "Head"),
-        ("outputs", 6, MESSAGE, MANY, "Wanted"),
-        ("raw_input_contents", 7, BYTES, MANY, ""),
-    ],
-    "Answer": [
-        ("model_name", 1, STRING, ONE, ""),
-        ("model_version", 2, STRING, ONE, ""),
-        ("id", 3, STRING, ONE, ""),
-        ("outputs", 5, MESSAGE, MANY, "Head"),
-        ("raw_output_contents", 6, BYTES, MANY, ""),
-    ],
+    "Empty": (),
+    "Ready": ("bool ready 1",),
+    "Which": ("string name 1", "string version 2"),
+    "Contents": ("repeated float fp32_contents 6",),
+    "Head": (
+        *("string name 1", "string datatype 2"),
+        *("repeated int64 shape 3", "Contents contents 5"),
+    ),
+    "Wanted": ("string name 1",),
+    "Metadata": (
+        *("string name 1", "repeated string versions 2", "string platform 3"),
+        *("repeated Head inputs 4", "repeated Head outputs 5"),
+    ),
+    "Request": (
+        *("string model_name 1", "string model_version 2", "string id 3"),
+        *("repeated Head inputs 5", "repeated Wanted outputs 6"),
+        "repeated bytes raw_input_contents 7",
+    ),
+    "Answer": (
+        *("string model_name 1", "string model_version 2", "string id 3"),
+        *("repeated Head outputs 5", "repeated bytes raw_output_contents 6"),
+    ),
 }
 
 
@@ -61,13 +50,17 @@ def messages():
     file = descriptor_pb2.FileDescriptorProto(
         name="t.proto", package="t", syntax="proto3"
     )
-    for name, fields in SCHEMA.items():
+    for name, lines in SCHEMA.items():
         made = file.message_type.add(name=name)
-        for field, number, kind, label, of in fields:
+        for line in lines:
+            *repeated, kind, field, number = line.split()
             made.field.add(
-                name=field, number=number, type=kind, label=label,
-                **({"type_name": f".t.{of}"} if of else {}),
-            )  # fmt: skip
+                name=field,
+                number=int(number),
+                type=KINDS.get(kind, MESSAGE),
+                label=MANY if repeated else ONE,
+                **({} if kind in KINDS else {"type_name": f".t.{kind}"}),
+            )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {

@@ -35,6 +35,14 @@ def camera_frame(channels, dtype=np.uint16, size=(16, 24), seed=3):
     return frame
 
 
+def written(op, size):
+    """A network of one operation on a tensor of this size."""
+    return onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]>'
+        f"net (float[{size}] image) => (float[{size}] out) {{ out = {op}(image) }}"
+    )
+
+
 def through(ops, image):
     """An image after operations on the host."""
     for operation in ops:
@@ -74,11 +82,7 @@ def test_bytes_in_give_the_numbers_of_the_host(before, dtype):
 
 
 def test_every_count_of_the_camera_arrives_exactly():
-    model = onnx.parser.parse_model(
-        '<ir_version: 8, opset_import: ["" : 17]>'
-        "net (float[1,1,256,256] image) => (float[1,1,256,256] out)"
-        "{ out = Identity(image) }"
-    )
+    model = written("Identity", "1,1,256,256")
     frame = np.arange(65536, dtype=np.uint16).reshape(1, 256, 256)
     (got,) = folded_run(model, Folding("uint16"), frame)
     np.testing.assert_array_equal(got[0], frame.astype(np.float32))
@@ -99,11 +103,7 @@ def test_each_channel_has_its_gain_and_offset():
 
 
 def test_axes_behind_the_channels_count():
-    model = onnx.parser.parse_model(
-        '<ir_version: 8, opset_import: ["" : 17]>'
-        "net (float[1,16,24,2] image) => (float[1,16,24,2] out)"
-        "{ out = Relu(image) }"
-    )
+    model = written("Relu", "1,16,24,2")
     frame = camera_frame(2)
     steps = {"scale_linear": {"gain": [2.0, 3.0], "axis": "channel"}}
     folding = Folding(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from tiny_onnx import (
 )
 
 from smartscope.core import ModelError
-from smartscope.inference import default_threads, load_model
+from smartscope.inference import Decoder, default_threads, load_model
+from smartscope.inference._operations import Context
 
 
 def ramp(*shape):
@@ -142,6 +144,28 @@ def test_what_is_not_finite_is_refused(tmp_path):
     path.write_bytes(network("Log", [1, 1, "y", "x"]))
     with pytest.raises(ModelError, match=r"net\.onnx: .*not finite"):
         load_model(path).run(ramp(4, 4))
+
+
+@pytest.mark.parametrize(
+    ("decoder", "refused"),
+    [
+        (Decoder("stardist", channel=0), False),
+        (Decoder("stardist", channel=1), True),
+        (Decoder("stardist", output=1, options={"rays_output": 0}), False),
+        (Decoder("mask", channel=0), True),
+        (Decoder(), True),
+    ],
+)
+def test_all_that_a_decoder_reads_must_be_finite(decoder, refused):
+    image = np.zeros((3, 4, 4), np.float32)
+    image[1, 2, 2] = np.nan
+    output = load_model(UFISH).outputs[0]
+    output = replace(output, operations=())
+    if refused:
+        with pytest.raises(ModelError, match="not finite"):
+            output.finish(image, Context({}), read=decoder.read(0))
+    else:
+        assert output.finish(image, Context({}), read=decoder.read(0)) is image
 
 
 def test_an_output_of_another_size_is_refused(tmp_path):

@@ -58,6 +58,7 @@ PATHS = {
     "nothing there": ("none.zip", None, "there is no such model; check the path"),
     "no network there": ("none.onnx", None, "cannot be read .No such file"),
     "not a zip": ("net.zip", b"hello", "neither a package nor an .onnx file"),
+    "cut off": ("net.zip", b"PK\x03\x04" + b"x" * 60, "cut off or damaged"),
     "empty network": ("net.onnx", b"", "damaged or cut off"),
     "no network": ("net.onnx", b"hello", "damaged or cut off"),
 }

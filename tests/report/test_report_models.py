@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 from test_report import read
 
-from smartscope import run
-from smartscope.config import load_experiment, load_rig
 from smartscope.inference import Domain
 from smartscope.record import RunFolder, write_report
 from smartscope.record._report import facts_of
@@ -23,6 +19,7 @@ from smartscope.record._report_page import page
 
 sys.path.append(str(Path(__file__).parents[1] / "vision"))
 
+from film_runs import on_film
 from learned_nets import conv, package
 from vision_fields import field
 
@@ -152,27 +149,17 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     card = Domain.fit(iter(images)).to_card()
     film = [*images[:FRAMES]]
     film[GLARE] = np.full((120, 160), 2000, dtype=np.uint16)
-    tifffile.imwrite(tmp / "film.tif", np.stack(film), photometric="minisblack")
     # Foreground above 250 counts; not finite above 1000.
     net = conv([[[[-1.0]]]], [1000.0], then=["Log"])
     model = package(tmp / "net", net, {"kind": "mask"}, domain=card, version="0.3")
     clean = package(tmp / "same", conv([[[[1.0]]]]), {"kind": "restored"})
-    recording = {"path": "film.tif", "pixel_um": 1.0, "interval_s": 1}
-    (tmp / "rig.yaml").write_text(json.dumps({"name": "film", "recording": recording}))
-    plan = {"channels": ["FITC"], "time_plan": {"interval": 1, "loops": FRAMES}}
     more = {"on_failure": "skip", "threads": 1, "min_area_um2": 20}
     vision = [
         {"denoise": {"model": clean, "runtime": "onnxruntime", "threads": 1}},
         {"segment": {"model": model, **more}},
         "measure",
     ]
-    whole = {"name": "learned", "rig": "rig.yaml", "acquisition": plan}
-    (tmp / "experiment.yaml").write_text(json.dumps({**whole, "vision": vision}))
-    result = run(
-        load_experiment(tmp / "experiment.yaml"),
-        rig=load_rig(tmp / "rig.yaml"),
-        output=tmp / "runs",
-    )
+    result = on_film(tmp, film, vision)
     assert result.outcome == "completed", result.message
     return RunFolder(result.path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from small_runs import DEMO
+from small_runs import DEMO, SLOW
 
 from smartscope.testing import FaultyCore
 
@@ -35,5 +35,15 @@ def policy(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 def core() -> Iterator[FaultyCore]:
     """Real demo devices with a laser, behind a core that can be told to fail."""
     core = FaultyCore(str(DEMO / "demo_laser.cfg"))
+    yield core
+    core.close()
+
+
+@pytest.fixture
+def slow() -> Iterator[FaultyCore]:
+    """A stage that takes a second for 200 um."""
+    core = FaultyCore(str(SLOW))
+    core.setProperty("XY", "SlewTimePerStep_s", "0.0005")
+    core.defineConfig("Channel", "FITC", "Camera", "ScanMode", "1")
     yield core
     core.close()

@@ -8,6 +8,7 @@ from typing import Any
 from smartscope.config import Experiment, RigConfig, load_rig
 
 DEMO = Path(__file__).parents[2] / "demo_configs"
+SLOW = Path(__file__).parents[1] / "rig" / "slow_stage.cfg"
 SEGMENT = ({"segment": {"min_area_um2": 30}}, "measure", {"track": {"min_frames": 2}})
 
 
@@ -39,6 +40,25 @@ def still(**specimen: Any) -> dict[str, Any]:
 def specimen_rig(**specimen: Any) -> RigConfig:
     """The shipped specimen rig, in virtual time, with a quiet sample."""
     return rig(specimen=still(**specimen), clock={"kind": "virtual"})
+
+
+def slow_rig() -> RigConfig:
+    """The rig of the fixture `slow`."""
+    return RigConfig(
+        name="slow stage",
+        micromanager={"config": str(SLOW)},
+        roles={
+            "camera": "Camera",
+            "stage": "XY",
+            "focus": "Z",
+            "shutter": "Shutter",
+            "channel_group": "Channel",
+        },
+        light={
+            "488": {"power": ["Laser", "Voltage"], "range": [0, 10], "gate": "shutter"}
+        },
+        safe_state=[["Shutter", "State", 0], ["Laser", "Voltage", 0]],
+    )
 
 
 def experiment(**fields: Any) -> Experiment:

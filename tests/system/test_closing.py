@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import film_helpers
@@ -26,22 +25,21 @@ from film_helpers import (
     told_of,
     until,
 )
-from small_runs import DEMO, experiment, rig
+from small_runs import DEMO, experiment, rig, slow_rig
 
 from smartscope import run
-from smartscope.config import RigConfig
 from smartscope.control import FollowUp
 from smartscope.core import RealClock, RecordError, Request, SetPower, View
 from smartscope.record import RunFolder
 from smartscope.rig import Rig
-from smartscope.testing import FaultyCore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from smartscope.runs import RunResult
+    from smartscope.testing import FaultyCore
 
-SLOW = Path(__file__).parents[1] / "rig" / "slow_stage.cfg"
 ENDS = {
     "stop": ("stopped", 130, "stopped by a person"),
     "cancel": ("cancelled", 130, "cancelled"),
@@ -310,34 +308,6 @@ def test_during_a_long_snap_a_policy_that_raises_ends_the_run(
 
 
 # ------------------------------------------------------------- a stage that moves
-
-
-@pytest.fixture
-def slow() -> Iterator[FaultyCore]:
-    """A stage that takes a second for 200 um."""
-    core = FaultyCore(str(SLOW))
-    core.setProperty("XY", "SlewTimePerStep_s", "0.0005")
-    core.defineConfig("Channel", "FITC", "Camera", "ScanMode", "1")
-    yield core
-    core.close()
-
-
-def slow_rig() -> RigConfig:
-    return RigConfig(
-        name="slow stage",
-        micromanager={"config": str(SLOW)},
-        roles={
-            "camera": "Camera",
-            "stage": "XY",
-            "focus": "Z",
-            "shutter": "Shutter",
-            "channel_group": "Channel",
-        },
-        light={
-            "488": {"power": ["Laser", "Voltage"], "range": [0, 10], "gate": "shutter"}
-        },
-        safe_state=[["Shutter", "State", 0], ["Laser", "Voltage", 0]],
-    )
 
 
 @pytest.mark.parametrize("way", OUTSIDE)

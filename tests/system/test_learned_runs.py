@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 from small_runs import experiment, rig
 
 from smartscope import replay, run
-from smartscope.config import load_experiment, load_rig
 from smartscope.inference import Domain
 from smartscope.record import RunFolder
 
 sys.path.append(str(Path(__file__).parents[1] / "vision"))
 
+from film_runs import on_film
 from learned_nets import conv, package
 from vision_fields import field
 
@@ -46,22 +44,6 @@ def card():
     return Domain.fit(image(seed) for seed in range(30)).to_card()
 
 
-def on_film(tmp_path, images, **use):
-    """Run on a recording of these images."""
-    tifffile.imwrite(tmp_path / "film.tif", np.stack(images), photometric="minisblack")
-    film = {"path": "film.tif", "pixel_um": 1.0, "interval_s": 1}
-    (tmp_path / "rig.yaml").write_text(json.dumps({"name": "film", "recording": film}))
-    plan = {"channels": ["FITC"], "time_plan": {"interval": 1, "loops": len(images)}}
-    vision = [{"segment": use}, "measure", "track"]
-    whole = {"name": "learned", "rig": "rig.yaml", "acquisition": plan}
-    (tmp_path / "experiment.yaml").write_text(json.dumps({**whole, "vision": vision}))
-    return run(
-        load_experiment(tmp_path / "experiment.yaml"),
-        rig=load_rig(tmp_path / "rig.yaml"),
-        output=tmp_path / "runs",
-    )
-
-
 def on_devices(core, tmp_path, stage, *, loops):
     """Run on demo devices with this stage."""
     plan = {
@@ -78,7 +60,8 @@ def on_devices(core, tmp_path, stage, *, loops):
 
 def test_a_model_that_fails_ends_the_run_with_its_reason(tmp_path):
     images = [image(0), image(1), glare(), image(2)]
-    result = on_film(tmp_path, images, **masks(tmp_path))
+    vision = [{"segment": masks(tmp_path)}, "measure", "track"]
+    result = on_film(tmp_path, images, vision)
     assert result.outcome == "failed" and result.exit_code == 7
     assert "vision stage 'segment' failed on frame 2" in result.message
     assert "not finite" in result.message
@@ -87,7 +70,8 @@ def test_a_model_that_fails_ends_the_run_with_its_reason(tmp_path):
 
 def test_a_run_goes_on_without_a_model_and_can_be_seen_again(tmp_path):
     images = [image(0), image(1), glare(), glare(), image(2)]
-    result = on_film(tmp_path, images, **masks(tmp_path), on_failure="skip")
+    use = masks(tmp_path) | {"on_failure": "skip"}
+    result = on_film(tmp_path, images, [{"segment": use}, "measure", "track"])
     assert result.outcome == "completed"
     folder = RunFolder(result.path)
     assert [len(seen.notes) for seen in folder.observations()] == [0, 0, 1, 1, 0]

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 
-from smartscope import replay, run
-from smartscope.config import load_experiment, load_rig
+from smartscope import replay
 from smartscope.core import Detections, Event, Observation, View
 from smartscope.runs._replay_models import ModelsThen
 
 sys.path.append(str(Path(__file__).parents[1] / "vision"))
 
+from film_runs import on_film
 from learned_nets import conv, package
 from vision_fields import field
 
@@ -26,21 +25,11 @@ POINTS = [(30, 40), (70, 90), (50, 130), (100, 60)]
 @pytest.fixture
 def finished(tmp_path) -> Path:
     images = [field(POINTS, shape=(120, 160), seed=seed) for seed in range(4)]
-    tifffile.imwrite(tmp_path / "film.tif", np.stack(images), photometric="minisblack")
     net = conv([[[[0.01]]]], [-2.0], then=["Sigmoid"])
     model = package(tmp_path / "net", net, {"kind": "mask"}, tolerance=0.03)
-    film = {"path": "film.tif", "pixel_um": 1.0, "interval_s": 1}
-    (tmp_path / "rig.yaml").write_text(json.dumps({"name": "film", "recording": film}))
-    plan = {"channels": ["FITC"], "time_plan": {"interval": 1, "loops": 4}}
     use = {"model": model, "min_area_um2": 20, "runtime": "onnxruntime", "threads": 1}
-    whole = {"name": "learned", "rig": "rig.yaml", "acquisition": plan}
     vision = [{"segment": use}, "measure", {"track": {"min_frames": 1}}]
-    (tmp_path / "experiment.yaml").write_text(json.dumps({**whole, "vision": vision}))
-    result = run(
-        load_experiment(tmp_path / "experiment.yaml"),
-        rig=load_rig(tmp_path / "rig.yaml"),
-        output=tmp_path / "runs",
-    )
+    result = on_film(tmp_path, images, vision)
     assert result.outcome == "completed", result.message
     assert [len(seen.tracks) for seen in result.folder.observations()] == [4] * 4
     return result.path

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from film_helpers import PATIENCE_S, film
-from small_runs import DEMO, rig
-from test_closing import SLOW, slow_rig
+from small_runs import DEMO, rig, slow_rig
 
 from smartscope.config import Stream
 from smartscope.control import FollowUp, LightPlan, StreamControl
@@ -34,16 +33,6 @@ if TYPE_CHECKING:
 
 BOX = {"stage_um": {"x": [-50, 50], "y": [-50, 50]}}
 RESTART = {"capabilities": {"stage": "restart"}}
-
-
-@pytest.fixture
-def slow() -> Iterator[FaultyCore]:
-    """A stage that takes a second for 200 um."""
-    core = FaultyCore(str(SLOW))
-    core.setProperty("XY", "SlewTimePerStep_s", "0.0005")
-    core.defineConfig("Channel", "FITC", "Camera", "ScanMode", "1")
-    yield core
-    core.close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from smartscope.training.__main__ import main
 from smartscope.training._recipe import standardised
 from smartscope.training._spots import (
+    NOTHING,
     SUITE,
     SpotBatches,
     SpotsConfig,
@@ -21,10 +22,12 @@ from smartscope.training._spots import (
     match_spots,
     peaks,
     score_spots,
+    suite,
     train_spots,
 )
+from smartscope.training._spots_recorded import recorded_scenes
 from smartscope.training._spots_release import export_spots
-from smartscope.training._spots_rivals import best_laplace
+from smartscope.training._spots_rivals import best_laplace, to_bytes
 from smartscope.training._spots_scenes import (
     LEAST_SNR,
     Scenery,
@@ -153,7 +156,7 @@ def test_training_lowers_the_loss_and_exports_a_package(tmp_path: Path) -> None:
 
     trained = train_spots(replace(SMALL, steps=201, rate=1e-2))
     assert trained.losses[-1] < 0.85 * trained.losses[0]
-    export_spots(trained, tmp_path / "spots", images=0)
+    export_spots(trained, tmp_path / "spots")
     model = load_model(tmp_path / "spots", runtime="onnxruntime", threads=1)
     assert model.decoder.kind == "spots"
     found = model.run(held_out("flat, sparse", size_px=72).image)[0]
@@ -201,10 +204,47 @@ def test_the_shipped_detector_is_as_good_as_its_card_says() -> None:
     threshold = model.decoder.threshold or 0.5
     names = ("cells, like in-situ sequencing", "flat, 1500 spots")
     scores = evaluate_finder(
-        lambda image: peaks(model.run(image)[0][0], threshold), images=1, names=names
+        lambda image: peaks(model.run(image)[0][0], threshold), suite(1, names)
     )
     card = model.card.training["metrics"]["this model"]
     for name in names:
         assert scores[name].f1 > 0.85
         assert scores[name].f1 == pytest.approx(card[name]["f1"], abs=0.05)
     model.close()
+
+
+def test_images_of_nothing_hold_nothing_and_all_found_in_them_is_false() -> None:
+    for name in NOTHING:
+        assert len(held_out(name, size_px=128).points) == 0
+    wrong = np.array([[5.0, 6.0], [70.0, 80.0]])
+    scores = evaluate_finder(lambda _: wrong, suite(2, tuple(NOTHING)))
+    assert {score.false_positive for score in scores.values()} == {4}
+
+
+def test_a_match_lies_within_what_is_asked() -> None:
+    truth, found = [np.array([[10.0, 10.0]])], [np.array([[10.0, 11.5]])]
+    assert score_spots(truth, found).true_positive == 1
+    assert score_spots(truth, found, within_px=1.0).true_positive == 0
+
+
+def test_a_few_hot_pixels_do_not_dim_the_others() -> None:
+    image = np.linspace(100, 200, 40_000).reshape(200, 200)
+    plain = to_bytes(image)
+    assert (plain.min(), plain.max()) == (0.0, 255.0)
+    image[5, 5] = 9000
+    assert abs(to_bytes(image) - plain).max() <= 255
+    assert np.median(to_bytes(image)) == pytest.approx(np.median(plain), abs=1)
+
+
+def test_the_mean_of_many_frames_tells_where_the_spots_of_one_are() -> None:
+    random = np.random.default_rng(4)
+    places = np.array([[12.0, 15.0], [30.0, 41.0], [50.0, 20.0]])
+    height = np.array([90.0, 60.0, 2.0])  # the last is lost in the noise of a frame
+    light = splat((64, 64), places, np.full((3, 2), 1.3), height) + 100
+    stack = random.poisson(np.broadcast_to(light, (20, 64, 64))).astype(np.uint16)
+    scenes = recorded_scenes(stack)
+    assert len(scenes) == 4
+    for scene in scenes:
+        i, j = match_spots(places[:2], scene.points, within_px=0.5)
+        assert len(i) == len(j) == len(scene.points) == 2
+        assert any(np.array_equal(scene.image, frame) for frame in stack)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smartscope.core import ModelError
 from smartscope.vision.decode import rays_to_labels
 from smartscope.vision.decode._overlap import Shapes
 
@@ -179,3 +180,16 @@ def test_nothing_is_found_in_nothing(shape) -> None:
     assert stars.labels.shape == shape
     assert not stars.labels.any()
     assert stars.outlines.shape == (0, 8, 2)
+
+
+def test_rays_that_are_not_finite_are_refused_where_an_object_is() -> None:
+    prob = np.zeros((20, 20), np.float32)
+    prob[10, 10] = 0.9
+    rays = np.full((8, 20, 20), 6.0, np.float32)
+    rays[3, 2, 2] = np.nan  # nothing is there, and nobody reads it
+    options = {"shape": (40, 40), "grid": 2, "threshold": 0.5}
+    assert len(rays_to_labels(prob, rays, **options)) == 1
+    for value in (np.nan, np.inf, -np.inf):
+        rays[3, 10, 10] = value
+        with pytest.raises(ModelError, match="rays that are not finite"):
+            rays_to_labels(prob, rays, **options)

@@ -6,11 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from film_runs import on_film
 from learned_nets import conv, package
 from vision_fields import field, frame, pipeline
 
-from smartscope import run
-from smartscope.config import load_experiment, load_rig
 from smartscope.core import ConfigError, View
 from smartscope.inference import Domain
 
@@ -107,33 +106,6 @@ def test_a_domain_that_lies_is_refused_before_the_run(tmp_path, card):
 # -------------------------------------------------------------------------- whole runs
 
 
-def film(tmp_path, images):
-    import tifffile
-
-    tifffile.imwrite(tmp_path / "film.tif", np.stack(images), photometric="minisblack")
-    rig = {
-        "recording": {
-            "path": str(tmp_path / "film.tif"),
-            "pixel_um": 1.0,
-            "interval_s": 1,
-        }
-    }
-    (tmp_path / "rig.yaml").write_text(json.dumps({"name": "film", **rig}))
-    return load_rig(tmp_path / "rig.yaml")
-
-
-def experiment(tmp_path, vision):
-    plan = {"channels": ["FITC"], "time_plan": {"interval": 1, "loops": 6}}
-    text = {
-        "name": "alarm",
-        "rig": "rig.yaml",
-        "acquisition": plan,
-        "vision": vision,
-    }
-    (tmp_path / "experiment.yaml").write_text(json.dumps(text))
-    return load_experiment(tmp_path / "experiment.yaml")
-
-
 def journal(result):
     text = (result.path / "journal.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
@@ -142,12 +114,9 @@ def journal(result):
 @pytest.mark.parametrize("action", ["note", "pause", "stop"])
 def test_a_run_says_it_and_ends_where_it_is_told_to(action, tmp_path, card):
     images = [usual(100), *(strange(n) for n in range(3)), usual(101), usual(102)]
-    rig = film(tmp_path, images)
     wanted = {"after_frames": 2, "action": action}
     use = masks(tmp_path, card) | {"unfamiliar": wanted}
-    result = run(
-        experiment(tmp_path, [{"segment": use}]), rig=rig, output=tmp_path / "runs"
-    )
+    result = on_film(tmp_path, images, [{"segment": use}])
     lines = journal(result)
     seen = [line["observation"] for line in lines if line["kind"] == "observation"]
     locks = [line for line in lines if line["kind"] == "interlock"]

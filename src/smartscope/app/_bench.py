@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from smartscope.bench import Bench, Loop
 
-__all__ = ["Wanted", "run_bench"]
+__all__ = ["Wanted", "check_json", "print_result", "run_bench"]
 
 STDOUT = "-"
 QUARTER = "quarter-light"
@@ -54,7 +54,7 @@ def run_bench(wanted: Wanted) -> int:
 
     A bar that is not met is a result, not a failure, unless `strict`.
     """
-    _check_json(wanted.json_to, wanted.markdown)
+    check_json(wanted.json_to, wanted.markdown)
     if wanted.work == QUARTER:
         return _quarter(wanted)
     if wanted.work == SPECIMEN:
@@ -69,8 +69,8 @@ def run_bench(wanted: Wanted) -> int:
         loop=wanted.loop(),
         progress=_say,
     )
-    _print(
-        wanted,
+    print_result(
+        wanted.json_to,
         plain=lambda: to_json(whole),
         text=lambda: to_markdown(whole) if wanted.markdown else to_text(whole),
     )
@@ -106,8 +106,8 @@ def _quarter(wanted: Wanted) -> int:
         scratch=check_scratch(wanted.scratch, 100.0),
         progress=_say,
     )
-    _print(
-        wanted,
+    print_result(
+        wanted.json_to,
         plain=lambda: quarter_to_json(made),
         text=lambda: (quarter_to_markdown if wanted.markdown else quarter_to_text)(
             made
@@ -148,22 +148,25 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _print(
-    wanted: Wanted, *, plain: Callable[[], dict[str, Any]], text: Callable[[], str]
+def print_result(
+    json_to: str | None,
+    *,
+    plain: Callable[[], dict[str, Any]],
+    text: Callable[[], str],
 ) -> None:
     """JSON where it was asked for, else or beside it the tables."""
-    if wanted.json_to is not None:
+    if json_to is not None:
         written = json.dumps(plain(), indent=2)
-        if wanted.json_to == STDOUT:
+        if json_to == STDOUT:
             typer.echo(written)
         else:
-            Path(wanted.json_to).write_text(written + "\n", encoding="utf-8")
-    if wanted.json_to != STDOUT:
+            Path(json_to).write_text(written + "\n", encoding="utf-8")
+    if json_to != STDOUT:
         typer.echo(text(), nl=False)
 
 
-def _check_json(json_to: str | None, markdown: bool) -> None:
-    # Before, not after minutes of measuring.
+def check_json(json_to: str | None, markdown: bool) -> None:
+    """Refuse, before minutes of measuring, a place that cannot be written to."""
     if json_to == STDOUT and markdown:
         raise ConfigError(
             "--markdown and '--json -' both print",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from smartscope.app._bench import check_json, print_result
 from smartscope.app._models import reading
 from smartscope.core import ConfigError
 from smartscope.inference import RUNTIMES, find_model, is_remote, load_model
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["bench_all", "parse_shape"]
 
-STDOUT = "-"
 _MOST_PX = 16384
 
 
@@ -46,7 +45,8 @@ def bench_all(
         models_to_text,
     )
 
-    _check(runtimes, json_to, markdown)
+    _check(runtimes)
+    check_json(json_to, markdown)
     subjects = [Subject(Path(name).stem, find_model(name)) for name in models]
     sizes = [parse_shape(shape) for shape in shapes] or [(512, 512)]
     with reading():
@@ -60,15 +60,11 @@ def bench_all(
         count=count,
         progress=lambda line: typer.echo(line, err=True),
     )
-    if json_to is not None:
-        text = json.dumps(found.to_json(), indent=2)
-        if json_to == STDOUT:
-            typer.echo(text)
-        else:
-            Path(json_to).write_text(text + "\n", encoding="utf-8")
-    if json_to != STDOUT:
-        shown = models_to_markdown(found) if markdown else models_to_text(found)
-        typer.echo(shown, nl=False)
+    print_result(
+        json_to,
+        plain=found.to_json,
+        text=lambda: (models_to_markdown if markdown else models_to_text)(found),
+    )
     # Without names a runtime that does not fit is a finding, not a failure.
     failed = [row for row in found.rows if row.problem]
     return 1 if failed and (runtimes or len(failed) == len(found.rows)) else 0
@@ -93,7 +89,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def _check(runtimes: Sequence[str], json_to: str | None, markdown: bool) -> None:
+def _check(runtimes: Sequence[str]) -> None:
     # Before, not after minutes of measuring.
     for name in runtimes:
         if name not in RUNTIMES and not is_remote(name):
@@ -102,15 +98,3 @@ def _check(runtimes: Sequence[str], json_to: str | None, markdown: bool) -> None
                 field="--runtime",
                 fix=f"use one of {', '.join(RUNTIMES)}, or grpc://HOST:PORT/MODEL",
             )
-    if json_to == STDOUT and markdown:
-        raise ConfigError(
-            "--markdown and '--json -' both print",
-            field="--json",
-            fix="give --json a file",
-        )
-    if json_to not in (None, STDOUT) and not Path(str(json_to)).parent.is_dir():
-        raise ConfigError(
-            f"{Path(str(json_to)).parent} is no folder",
-            field="--json",
-            fix="name a file in a folder that exists, or '-'",
-        )

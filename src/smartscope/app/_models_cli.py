@@ -27,6 +27,10 @@ class Format(StrEnum):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+JsonTo = Annotated[
+    str | None,
+    typer.Option("--json", help="Write JSON; '-' prints it.", metavar="FILE"),
+]
 Model = Annotated[
     str,
     typer.Argument(
@@ -283,10 +287,7 @@ def models_bench(
     count: Annotated[
         int, typer.Option("--count", "-n", help="Turns of each.", min=1)
     ] = 100,
-    json_to: Annotated[
-        str | None,
-        typer.Option("--json", help="Write JSON; '-' prints it.", metavar="FILE"),
-    ] = None,
+    json_to: JsonTo = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the table as Markdown.")
     ] = False,

@@ -15,7 +15,7 @@ import typer
 
 from smartscope.app._guard import EXIT_CODES, guarded
 from smartscope.app._logging import start_logging
-from smartscope.app._models_cli import models_app
+from smartscope.app._models_cli import Json, JsonTo, models_app
 
 __all__ = ["app", "main"]
 
@@ -28,7 +28,6 @@ class ClockKind(StrEnum):
     virtual = "virtual"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but errors and --json.")
 ]
@@ -365,10 +364,7 @@ def bench_command(
             show_default=False,
         ),
     ] = None,
-    json_to: Annotated[
-        str | None,
-        typer.Option("--json", help="Write JSON; '-' prints it.", metavar="FILE"),
-    ] = None,
+    json_to: JsonTo = None,
     markdown: Annotated[
         bool,
         typer.Option("--markdown", help="Print the tables of docs/benchmarks.md."),

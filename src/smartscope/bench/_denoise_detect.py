@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import pymmcore
 
 from smartscope.bench._cells import cell_frames, shown
 from smartscope.bench._devices import CHANNEL, LED, Log
-from smartscope.bench._floor import finished, opened
+from smartscope.bench._floor import PATIENCE_NS, finished, opened, pop
 from smartscope.bench._measured import MS, Measured, latencies_ms, mark, missing
 from smartscope.bench._models_decode import decoder_call
 from smartscope.bench._stats import summarise
@@ -42,7 +41,6 @@ STEPS = (
 )
 WHOLE = "whole"
 _WARM_UP = 3
-_PATIENCE_NS = 10_000_000_000
 
 
 @dataclass(slots=True)
@@ -156,17 +154,11 @@ def _newest(core: Any, frames: int, log: Log) -> Iterator[int]:
     while got < frames:
         number = None
         while core.getRemainingImageCount():
-            tags = pymmcore.Metadata()
-            core.popNextImageMD(tags)
-            seen_ns = time.perf_counter_ns()
-            number = tags.GetSingleTag("ImageNumber").GetValue()
-            received = tags.GetSingleTag("TimeReceivedByCore").GetValue()
-            log.pops.append((seen_ns, number, received))
-            log.counted()
+            number, _, seen_ns = pop(core, log)
             got += 1
         if number is not None:
-            yield int(number)
-        elif time.perf_counter_ns() - seen_ns > _PATIENCE_NS:
+            yield number
+        elif time.perf_counter_ns() - seen_ns > PATIENCE_NS:
             return
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from smartscope.bench._job import Job
 
-_PATIENCE_NS = 10_000_000_000
+PATIENCE_NS = 10_000_000_000
 
 
 @contextmanager
@@ -141,18 +141,24 @@ def popped(core: Any, frames: int, log: Log) -> Iterator[tuple[int, Any]]:
     got, seen_ns = 0, time.perf_counter_ns()
     while got < frames:
         if core.getRemainingImageCount() == 0:
-            if time.perf_counter_ns() - seen_ns > _PATIENCE_NS:
+            if time.perf_counter_ns() - seen_ns > PATIENCE_NS:
                 return
             continue
-        tags = pymmcore.Metadata()
-        image = core.popNextImageMD(tags)
-        seen_ns = time.perf_counter_ns()
-        number = tags.GetSingleTag("ImageNumber").GetValue()
-        received = tags.GetSingleTag("TimeReceivedByCore").GetValue()
-        log.pops.append((seen_ns, number, received))
-        log.counted()
+        number, image, seen_ns = pop(core, log)
         got += 1
-        yield int(number), image
+        yield number, image
+
+
+def pop(core: Any, log: Log) -> tuple[int, Any, int]:
+    """Number and pixels of the next frame, and when they were taken out."""
+    tags = pymmcore.Metadata()
+    image = core.popNextImageMD(tags)
+    seen_ns = time.perf_counter_ns()
+    number = tags.GetSingleTag("ImageNumber").GetValue()
+    received = tags.GetSingleTag("TimeReceivedByCore").GetValue()
+    log.pops.append((seen_ns, number, received))
+    log.counted()
+    return int(number), image, seen_ns
 
 
 def burst_measured(

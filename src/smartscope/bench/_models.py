@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -261,24 +261,18 @@ def _row(
 ) -> Row:
     wanted: Any = remote_settings(name) if is_remote(name) else name
     model = load_model(subject.path, runtime=wanted, threads=threads)
+    row = Row(subject.name, name, shape, threads)
     try:
-        return _measured(subject, model, name, shape, threads, count, truth)
+        return _measured(row, model, count, truth)
     except ModelError as error:
-        return Row(subject.name, name, shape, threads, problem=str(error))
+        return replace(row, problem=str(error))
     finally:
         model.close()
 
 
-def _measured(
-    subject: Subject,
-    model: Model,
-    name: str,
-    shape: tuple[int, ...],
-    threads: int,
-    count: int,
-    truth: Truth,
-) -> Row:
-    images = _image(model, shape)
+def _measured(row: Row, model: Model, count: int, truth: Truth) -> Row:
+    """The row with its numbers."""
+    images = _image(model, row.shape)
     sizes = [image.shape for image in images]
     model.prepare(*sizes)
     if model.runtime is None:
@@ -292,28 +286,26 @@ def _measured(
     error = None if truth[1] is None else deviation(outputs, truth[1])
     runtime = model.runtime = counted.inner
     arrays = [array.copy() for array in counted.arrays]
-    bare, label = plain_call(name, runtime, model.weights, arrays, threads)
-    decode = decoder_call(model, shape[-2:])
+    bare, label = plain_call(row.runtime, runtime, model.weights, arrays, row.threads)
+    decode = decoder_call(model, row.shape[-2:])
     times = _turns(model, images, bare, decode, tiles, count)
     extra = sorted(w - b for b, w in zip(times["bare"], times["whole"], strict=True))
     bare_ms = summarise(times["bare"])
     own = percentile(extra, 0.5)
-    return Row(
-        subject.name,
-        name,
-        shape,
-        threads,
-        runtime.name,
-        runtime.precision,
-        tiles,
-        label,
-        bare_ms,
-        summarise(times["whole"]),
-        summarise(times["decode"]),
-        own,
-        100 * own / bare_ms["median"],
-        error,
-        "" if truth[1] is None or error is not None else "its output has another shape",
+    odd = truth[1] is not None and error is None
+    return replace(
+        row,
+        full_name=runtime.name,
+        precision=runtime.precision,
+        tiles=tiles,
+        bare_call=label,
+        bare_ms=bare_ms,
+        whole_ms=summarise(times["whole"]),
+        decode_ms=summarise(times["decode"]),
+        own_ms=own,
+        own_percent=100 * own / bare_ms["median"],
+        error=error,
+        problem="its output has another shape" if odd else "",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartscope.bench._tables import _markdown_table, _text_table
+from smartscope.bench._tables import markdown_table, number, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,12 +28,12 @@ NOTES = (
 
 def models_to_text(bench: ModelBench) -> str:
     """For a terminal."""
-    return _render(bench, _text_table(HEAD, _cells(bench)))
+    return _render(bench, text_table(HEAD, _cells(bench)))
 
 
 def models_to_markdown(bench: ModelBench) -> str:
     """For ``docs/benchmarks.md``."""
-    return _render(bench, _markdown_table(HEAD, _cells(bench)))
+    return _render(bench, markdown_table(HEAD, _cells(bench)))
 
 
 def _render(bench: ModelBench, table: str) -> str:
@@ -45,8 +45,8 @@ def _render(bench: ModelBench, table: str) -> str:
         f"{found['os']}",
         f"* Python {bench.versions['python']}; {packages}",
         f"* Commit: {bench.commit or 'unknown'}",
-        f"* Load average: {_number(bench.load_start, 2)} at the start, "
-        f"{_number(bench.load_end, 2)} at the end",
+        f"* Load average: {number(bench.load_start, 2)} at the start, "
+        f"{number(bench.load_end, 2)} at the end",
     )
     problems = [
         f"* {row.model} on {row.runtime}: {row.problem}"
@@ -78,16 +78,12 @@ def _row(row: Row) -> list[str]:
         str(row.threads),
         *_stats(whole, "median", "p95", "p99", "max"),
         *_stats(bare, "median", "p95", "p99"),
-        _number(row.own_ms, 2),
-        _number(row.own_percent, 1),
-        _number(row.decode_ms.get("median"), 2),
+        number(row.own_ms, 2),
+        number(row.own_percent, 1),
+        number(row.decode_ms.get("median"), 2),
         "-" if row.error is None else f"{row.error:.1e}",
     ]
 
 
 def _stats(found: Mapping[str, float], *keys: str) -> list[str]:
-    return [_number(found.get(key), 2) for key in keys]
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return [number(found.get(key), 2) for key in keys]

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from smartscope.record import RunFolder
 
 FIRST_SEED = 900_006
-"""Specimens from this seed on are in no training of a shipped model."""
+"""Specimens of this seed and the hundreds after it are in no training of a model."""
 SEEDS, FULL_SEEDS = 12, 60
 FULL, QUARTER = "full_light.yaml", "quarter_light.yaml"
 PLAIN_FULL = "plain, full light"

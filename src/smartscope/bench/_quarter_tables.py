@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from smartscope.bench._quarter import BOTH, FILTER_UM, PLAIN_FULL
 from smartscope.bench._quarter_score import wilson
-from smartscope.bench._tables import _markdown_table, _text_table
+from smartscope.bench._tables import markdown_table, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,12 +60,12 @@ def quarter_to_json(made: QuarterLight) -> dict[str, Any]:
 
 def quarter_to_markdown(made: QuarterLight) -> str:
     """For ``docs/benchmarks.md``."""
-    return _render(made, _markdown_table)
+    return _render(made, markdown_table)
 
 
 def quarter_to_text(made: QuarterLight) -> str:
     """For a terminal."""
-    return _render(made, _text_table)
+    return _render(made, text_table)
 
 
 def _way_json(made: QuarterLight, arm: str) -> dict[str, Any]:

@@ -81,12 +81,12 @@ def _run_json(run: Run) -> dict[str, Any]:
 
 def to_markdown(bench: Bench) -> str:
     """The text and tables that go into ``docs/benchmarks.md``."""
-    return _render(bench, _markdown_table, "### ")
+    return _render(bench, markdown_table, "### ")
 
 
 def to_text(bench: Bench) -> str:
     """The same for a terminal."""
-    return _render(bench, _text_table, "")
+    return _render(bench, text_table, "")
 
 
 def _render(
@@ -118,7 +118,7 @@ def _render(
 
 def _facts(bench: Bench) -> str:
     machine, found = bench.machine, bench.versions
-    memory = _number(machine["memory_gib"], 0)
+    memory = number(machine["memory_gib"], 0)
     packages = ", ".join(f"{k} {v}" for k, v in found.items() if k != "python")
     disk = "not measured"
     if bench.disk:
@@ -155,21 +155,21 @@ def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
         if any(cell != "-" for cell in cells):
             columns.append((head, cells))
 
-    def number(head: str, digits: int, *keys: str) -> None:
-        add(head, lambda name: _number(_inner(medians[name], *keys), digits))
+    def column(head: str, digits: int, *keys: str) -> None:
+        add(head, lambda name: number(_inner(medians[name], *keys), digits))
 
     add("peer", lambda name: name)
     add("runs", lambda name: _runs(table.runs[name]))
     for key, head in _LATENCY:
-        number(head, 3, "latency_ms", key)
+        column(head, 3, "latency_ms", key)
     if len(table.runs) > 1:
-        add("x floor", lambda name: _number(table.x_floor(name), 2))
+        add("x floor", lambda name: number(table.x_floor(name), 2))
     for key in _COUNTS:
-        number(key, 0, key)
+        column(key, 0, key)
     for key, head, digits in _REST:
-        number(head, digits, key)
+        column(head, digits, key)
     for key, head, digits in _MORE:
-        number(head, digits, "more", key)
+        column(head, digits, "more", key)
     rows = [[cells[i] for _, cells in columns] for i in range(len(table.runs))]
     return [head for head, _ in columns], rows
 
@@ -200,7 +200,7 @@ def _bar_cells(table: Table) -> list[list[str]]:
     words = {True: "met", False: "NOT met", None: "not measured"}
     rows = []
     for bar in table.bars():
-        value = _number(bar["value"], 3)
+        value = number(bar["value"], 3)
         rows.append(
             [
                 table.task.name,
@@ -214,12 +214,13 @@ def _bar_cells(table: Table) -> list[list[str]]:
 
 def _step_cells(steps: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
     return [
-        [name, *(_number(found[key], 3) for key in _STEP_CELLS)]
+        [name, *(number(found[key], 3) for key in _STEP_CELLS)]
         for name, found in steps.items()
     ]
 
 
-def _number(value: Any, digits: int) -> str:
+def number(value: float | None, digits: int) -> str:
+    """Cell of a table; a dash where there is nothing."""
     if value is None:
         return "-"
     if float(value).is_integer() and digits == 0:
@@ -227,12 +228,14 @@ def _number(value: Any, digits: int) -> str:
     return f"{value:.{digits}f}"
 
 
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Table for ``docs/benchmarks.md``."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Table for a terminal: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
     for line in (head, *rows):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from smartscope.inference._opening import Agreement, agreement, tolerance_of
     from smartscope.inference._openvino import OpenVinoRuntime
     from smartscope.inference._operations import Context, Operation
-    from smartscope.inference._ort import OrtRuntime, default_threads
+    from smartscope.inference._ort import OrtRuntime
     from smartscope.inference._package import open_package
     from smartscope.inference._plain_call import plain_call
     from smartscope.inference._protocol import Port, Precision, Runtime, Weights
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from smartscope.inference._rdf import Description, TensorSpec, open_description
     from smartscope.inference._registry import RUNTIMES, available, open_runtime
     from smartscope.inference._remote import RemoteRuntime, is_remote, remote_settings
+    from smartscope.inference._runtime import default_threads
     from smartscope.inference._synthetic import synthetic_image
     from smartscope.inference._torch import TorchRuntime
     from smartscope.inference._trt_report import BuildReport, build
@@ -94,7 +95,7 @@ _WHERE = {
     "cache_folder": "_verdicts",
     "check_onnx": "_weights_onnx",
     "choose": "_choose",
-    "default_threads": "_ort",
+    "default_threads": "_runtime",
     "describe_tensor": "_write_make",
     "deviation": "_choose",
     "export_package": "_write",

@@ -54,6 +54,18 @@ class Decoder:
     threshold: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def read(self, output: int) -> slice:
+        """Channels of an output of which every value is read.
+
+        Of the rays of a ``stardist`` those at objects are, and their reader checks
+        them.
+        """
+        if self.kind != "stardist":
+            return slice(None)
+        if output == self.output:
+            return slice(self.channel, self.channel + 1)
+        return slice(0, 0) if output == self.options.get("rays_output") else slice(None)
+
 
 @dataclass(frozen=True, slots=True)
 class Card:

@@ -12,8 +12,8 @@ import numpy as np
 
 from smartscope.core import ModelError
 from smartscope.inference._document import refusal
-from smartscope.inference._ort import default_threads
 from smartscope.inference._registry import RUNTIMES, kind_of, open_runtime, why_not
+from smartscope.inference._runtime import default_threads
 from smartscope.inference._verdicts import (
     Status,
     Trial,
@@ -209,7 +209,7 @@ class _Contest:
 
     def enter(self, name: str) -> Trial:
         """Open, run and compare; ``slower`` stands for one that agrees."""
-        weights = next(w for w in self._weights if kind_of(name).takes(w))
+        weights = kind_of(name).pick(self._weights)
         try:
             if name not in self._open:
                 self._open[name] = open_runtime(

@@ -201,7 +201,8 @@ class Model:
         ------
         ModelError
             Wrong size or number of channels, the runtime failed, or what it gave is
-            not finite or of another size.
+            not finite (but for rays of a ``stardist`` model, which are looked at where
+            objects are made of them) or of another size.
         """
         planes = self._planes(images)
         plan = self._plan
@@ -221,8 +222,10 @@ class Model:
         found = run(plan, scaled)
         done = (0,) * len(found) if plan.folded is None else plan.folded.done
         return tuple(
-            output.finish(image, context, after)
-            for output, image, after in zip(self.outputs, found, done, strict=True)
+            output.finish(image, context, after, self.decoder.read(number))
+            for number, (output, image, after) in enumerate(
+                zip(self.outputs, found, done, strict=True)
+            )
         )
 
     def check(self) -> Agreement:

@@ -8,31 +8,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from smartscope.inference._document import refusal
-from smartscope.inference._ort import (
-    check_shapes,
+from smartscope.inference._protocol import Port, Weights
+from smartscope.inference._runtime import (
+    PreparedRuntime,
     check_weights,
-    default_threads,
     not_installed,
     not_loaded,
-    not_prepared,
-    not_run,
 )
-from smartscope.inference._protocol import Port, Precision, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 # What a quantised network leaves unquantised is no faster in bf16.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 _CAPABILITIES = {"bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
-# OpenVINO raises plain RuntimeErrors; a wrong argument to its bindings is a TypeError.
-_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError)
 
 
-class OpenVinoRuntime:
+class OpenVinoRuntime(PreparedRuntime):
     """OpenVINO, compiled for one size at a time (0.1 to 0.3 s for a small network).
 
     Inputs and outputs are NumPy arrays that the compiled network uses in place.
@@ -53,19 +47,15 @@ class OpenVinoRuntime:
     cache : path or None
         Folder for compiled networks, which makes the next start quicker.
 
-    Attributes
-    ----------
-    name, precision, inputs, outputs
-        As in `Runtime`.
-    threads : int
-        Threads for one run.
-
     Raises
     ------
     ModelError
         OpenVINO or the device is not there, it lacks the precision, or the file is
         not for it.
     """
+
+    # Plain RuntimeErrors as a rule; a wrong argument to its bindings is a TypeError.
+    _errors = (RuntimeError, ValueError, TypeError, MemoryError)
 
     def __init__(
         self,
@@ -81,8 +71,8 @@ class OpenVinoRuntime:
         except ImportError as error:
             raise not_installed("OpenVINO", "smartscope[openvino]", error) from error
         version = openvino.__version__.partition("-")[0]
-        self.threads = default_threads() if threads is None else max(1, threads)
-        self.precision: Precision = precision
+        super().__init__(threads)
+        self.precision = precision
         self.name = f"openvino {version} {device.lower()} {precision}"
         check_weights(weights, ["onnx"], f"OpenVINO {version}")
         self._openvino = openvino
@@ -96,9 +86,8 @@ class OpenVinoRuntime:
             self.outputs = tuple(
                 _port(p, i) for i, p in enumerate(self._network.outputs)
             )
-        except _ERRORS as error:
+        except self._errors as error:
             raise not_loaded(f"OpenVINO {version}", self._file, error) from error
-        self._forget()
 
     def _configure(self, weights: Weights, cache: Path | None) -> dict[str, Any]:
         able = self._capabilities()
@@ -152,28 +141,11 @@ class OpenVinoRuntime:
         return able
 
     def _forget(self) -> None:
-        self._shapes: tuple[tuple[int, ...], ...] | None = None
-        self._in: tuple[NDArray[Any], ...] = ()
-        self._out: tuple[NDArray[Any], ...] = ()
+        super()._forget()
         self._open: list[int] = []
         self._request: Any = None
 
-    def prepare(self, shapes: Sequence[tuple[int, ...]]) -> tuple[NDArray[Any], ...]:
-        """Compile for these shapes and run once; see `Runtime.prepare`."""
-        wanted = check_shapes(shapes, self.inputs, self._file)
-        if wanted == self._shapes:
-            return self._in
-        self._forget()
-        try:
-            self._compile(wanted)
-            self._request.infer()
-        except _ERRORS as error:
-            self._forget()
-            raise not_run(self.name, self._file, wanted, error) from error
-        self._shapes = wanted
-        return self._in
-
-    def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+    def _ready(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         # Sizes known beforehand compile to faster code than open ones.
         self._network.reshape(dict(enumerate(shapes)))
         compiled = self._core.compile_model(self._network, self._device, self._settings)
@@ -203,19 +175,13 @@ class OpenVinoRuntime:
             if index not in self._open:
                 shared = tensor(array, shared_memory=True)
                 self._request.set_output_tensor(index, shared)
+        self._request.infer()
 
-    def run(self) -> tuple[NDArray[Any], ...]:
-        """Run on what the prepared arrays hold; see `Runtime.run`."""
-        if self._shapes is None:
-            raise not_prepared(self.name, self._file)
-        try:
-            # Otherwise it would copy the outputs once more.
-            self._request.infer(share_outputs=True)
-            for index in self._open:
-                self._fetch(index)
-        except _ERRORS as error:
-            raise not_run(self.name, self._file, self._shapes, error) from error
-        return self._out
+    def _step(self) -> None:
+        # Otherwise it would copy the outputs once more.
+        self._request.infer(share_outputs=True)
+        for index in self._open:
+            self._fetch(index)
 
     def _fetch(self, index: int) -> None:
         """Copy an output whose size OpenVINO does not know beforehand."""

@@ -1,22 +1,24 @@
-"""ONNX Runtime, and what all runtimes share."""
+"""ONNX Runtime, the reference for all others."""
 
 from __future__ import annotations
 
-import os
-import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from smartscope.core import ModelError
 from smartscope.inference._document import refusal
-from smartscope.inference._protocol import Port, Precision, Weights
+from smartscope.inference._protocol import Port, Weights
+from smartscope.inference._runtime import (
+    PreparedRuntime,
+    check_weights,
+    not_installed,
+    not_loaded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
 
@@ -36,125 +38,11 @@ _DTYPES = {
         for bits in (8, 16, 32, 64)
     },
 }
-# OpenVINO begins with the lines of its own sources.
-_WHERE = re.compile(r"Exception from \S+:\d+:\s*")
 # A run with this graph number is neither captured nor replayed.
 _NO_GRAPH = "-1"
 
 
-def default_threads() -> int:
-    """Threads of one model: half of the cores, at least 1.
-
-    The other half is for camera, disk and the loop itself.
-    """
-    return max(1, (os.cpu_count() or 1) // 2)
-
-
-def short(error: Exception) -> str:
-    """Message of an error in one line of at most 160 characters."""
-    text = _WHERE.sub("", str(error)).strip()
-    if "Traceback" in text:
-        # TorchScript tells where first and what last.
-        text = text.splitlines()[-1]
-    text = " ".join(text.split()) or type(error).__name__
-    return text if len(text) <= 160 else f"{text[:160]}..."
-
-
-def not_installed(title: str, install: str, error: ImportError) -> ModelError:
-    """Error for a runtime that cannot be imported."""
-    return ModelError(
-        f"{title} cannot be imported ({error}); install it with: pip install {install}"
-    )
-
-
-def not_loaded(title: str, file: str, error: Exception) -> ModelError:
-    """Error for a file the runtime does not take."""
-    return refusal(
-        f"{title} cannot load it ({short(error)})",
-        file=file,
-        fix="fetch the model again, or export it anew",
-    )
-
-
-def not_run(
-    title: str, file: str, shapes: Sequence[tuple[int, ...]], error: Exception
-) -> ModelError:
-    """Error for a network that failed on tensors of these shapes."""
-    sizes = " and ".join(str(shape) for shape in shapes)
-    return refusal(
-        f"the network failed in {title} on a tensor of {sizes} ({short(error)})",
-        file=file,
-        fix="if it is the size, give 'multiple_of' or use another ROI",
-    )
-
-
-def not_prepared(title: str, file: str) -> ModelError:
-    """Error for a runtime that was told to run before it knew the shapes."""
-    return refusal(
-        f"{title} was asked to run before a size was prepared",
-        file=file,
-        fix="call prepare first",
-    )
-
-
-def check_weights(weights: Weights, kinds: Sequence[str], title: str) -> None:
-    """Refuse a kind of file the runtime cannot read.
-
-    Raises
-    ------
-    ModelError
-        `weights` is of another kind.
-    """
-    if weights.kind not in kinds:
-        raise refusal(
-            f"{title} reads {' and '.join(kinds)}, this is {weights.kind}",
-            file=weights.file,
-            fix="export the model for it, or choose another runtime",
-        )
-
-
-def check_shapes(
-    shapes: Sequence[tuple[int, ...]], ports: Sequence[Port], file: str
-) -> tuple[tuple[int, ...], ...]:
-    """Refuse shapes the inputs of a network cannot have.
-
-    Returns
-    -------
-    tuple of tuple of int
-        `shapes`, as plain tuples.
-
-    Raises
-    ------
-    ModelError
-        Their number, their axes or a fixed size differ.
-    """
-    given = tuple(tuple(int(size) for size in shape) for shape in shapes)
-    if len(given) != len(ports):
-        names = ", ".join(port.name for port in ports)
-        raise refusal(
-            f"the network has {len(ports)} inputs ({names}), {len(given)} were given",
-            file=file,
-            fix="give one tensor for each input",
-        )
-    for shape, port in zip(given, ports, strict=True):
-        fits = not port.shape or (
-            len(shape) == len(port.shape)
-            and all(
-                want in (None, size)
-                for want, size in zip(port.shape, shape, strict=True)
-            )
-        )
-        if not fits or min(shape, default=1) < 1:
-            wants = ", ".join("any" if n is None else str(n) for n in port.shape)
-            raise refusal(
-                f"input '{port.name}' takes ({wants}), it was offered {shape}",
-                file=file,
-                fix="use images of that size, or another model",
-            )
-    return given
-
-
-class OrtRuntime:
+class OrtRuntime(PreparedRuntime):
     """ONNX Runtime; on the CPU in float32 it is the reference for all others.
 
     Arrays are bound once for a size: the network reads the arrays that `prepare`
@@ -177,13 +65,6 @@ class OrtRuntime:
         On a card: record the kernels once and replay them, which saves most of the
         launches. Every operator must then run on the card.
 
-    Attributes
-    ----------
-    name, precision, inputs, outputs
-        As in `Runtime`.
-    threads : int
-        Threads for one run.
-
     Raises
     ------
     ModelError
@@ -204,8 +85,8 @@ class OrtRuntime:
             import onnxruntime
         except ImportError as error:
             raise not_installed("ONNX Runtime", "onnxruntime", error) from error
-        self.threads = default_threads() if threads is None else max(1, threads)
-        self.precision: Precision = "fp16" if fp16 else weights.precision
+        super().__init__(threads)
+        self.precision = "fp16" if fp16 else weights.precision
         version = onnxruntime.__version__
         self.name = f"onnxruntime {version} {provider} {self.precision}"
         check_weights(weights, ["onnx"], f"ONNX Runtime {version}")
@@ -219,7 +100,6 @@ class OrtRuntime:
         self._session = self._open(weights.content, _settings(provider, fp16, cache))
         self.inputs = self._ports(self._session.get_inputs(), "input")
         self.outputs = self._ports(self._session.get_outputs(), "output")
-        self._forget()
 
     def _open(self, content: bytes, settings: Mapping[str, str]) -> Any:
         wanted = _PROVIDERS[self._provider]
@@ -280,39 +160,21 @@ class OrtRuntime:
         )
 
     def _forget(self) -> None:
-        self._shapes: tuple[tuple[int, ...], ...] | None = None
-        self._in: tuple[NDArray[Any], ...] = ()
-        self._out: tuple[NDArray[Any], ...] = ()
+        super()._forget()
         self._device_in: list[Any] = []
         self._device_out: list[Any] = []
         self._binding: Any = None
-        self._run_options: Any = None
 
-    def prepare(self, shapes: Sequence[tuple[int, ...]]) -> tuple[NDArray[Any], ...]:
-        """Bind arrays for these shapes and run once; see `Runtime.prepare`."""
-        wanted = check_shapes(shapes, self.inputs, self._file)
-        if wanted == self._shapes:
-            return self._in
-        self._forget()
-        try:
-            arrays = tuple(
-                np.zeros(shape, port.dtype)
-                for shape, port in zip(wanted, self.inputs, strict=True)
-            )
-            self._bind(arrays)
-            self._session.run_with_iobinding(self._binding, self._run_options)
-        except self._errors as error:
-            self._forget()
-            raise not_run(self.name, self._file, wanted, error) from error
-        self._in, self._shapes = arrays, wanted
-        return arrays
-
-    def _bind(self, arrays: tuple[NDArray[Any], ...]) -> None:
+    def _ready(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """Bind inputs, learn the shapes of the outputs by one run, bind those too."""
+        self._in = tuple(
+            np.zeros(shape, port.dtype)
+            for shape, port in zip(shapes, self.inputs, strict=True)
+        )
         value, ort = self._ort.OrtValue, self._ort
         device = "cpu" if self._provider == "cpu" else "cuda"
         # On the CPU the value is the array itself, on a card a copy of it.
-        self._device_in = [value.ortvalue_from_numpy(a, device, 0) for a in arrays]
+        self._device_in = [value.ortvalue_from_numpy(a, device, 0) for a in self._in]
         self._binding = self._session.io_binding()
         for port, bound in zip(self.inputs, self._device_in, strict=True):
             self._binding.bind_ortvalue_input(port.name, bound)
@@ -330,21 +192,12 @@ class OrtRuntime:
         self._binding.clear_binding_outputs()
         for port, bound in zip(self.outputs, self._device_out, strict=True):
             self._binding.bind_ortvalue_output(port.name, bound)
+        self._session.run_with_iobinding(self._binding)
 
-    def run(self) -> tuple[NDArray[Any], ...]:
-        """Run on what the prepared arrays hold; see `Runtime.run`."""
-        if self._shapes is None:
-            raise not_prepared(self.name, self._file)
-        try:
-            if self._provider == "cpu":
-                self._session.run_with_iobinding(self._binding)
-            else:
-                self._run_on_card()
-        except self._errors as error:
-            raise not_run(self.name, self._file, self._shapes, error) from error
-        return self._out
-
-    def _run_on_card(self) -> None:
+    def _step(self) -> None:
+        if self._provider == "cpu":
+            self._session.run_with_iobinding(self._binding)
+            return
         for bound, array in zip(self._device_in, self._in, strict=True):
             bound.update_inplace(array)
         self._session.run_with_iobinding(self._binding)

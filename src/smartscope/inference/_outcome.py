@@ -132,7 +132,11 @@ class Output:
         return image[tuple(part)]
 
     def finish(
-        self, image: NDArray[Any], context: Context, done: int = 0
+        self,
+        image: NDArray[Any],
+        context: Context,
+        done: int = 0,
+        read: slice = slice(None),
     ) -> NDArray[np.float32]:
         """Post-processing.
 
@@ -143,16 +147,19 @@ class Output:
             What operations may know of the inputs.
         done : int
             Operations that the network itself has done.
+        read : slice
+            Channels of which every value will be read. Looking through those of which
+            a decoder takes a few would cost more than all else here.
 
         Raises
         ------
         ModelError
-            Values that are not finite.
+            Values of these channels that are not finite.
         """
         image = image.astype(np.float32, copy=False)
         for operation in self.operations[done:]:
             image = operation(image, context)
-        if not _finite(image):
+        if not _finite(image[read]):
             raise refusal(
                 f"output '{self.name}' holds values that are not finite",
                 file=self.file,

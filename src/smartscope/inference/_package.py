@@ -163,12 +163,26 @@ def names_in_zip(path: Path) -> set[str]:
         *(OSError, zipfile.BadZipFile, ValueError, RuntimeError),
         struct.error,
     ) as error:
+        if _begins_as_zip(path):
+            raise refusal(
+                "the zip file is cut off or damaged",
+                file=str(path),
+                fix="fetch the package again",
+            ) from error
         raise refusal(
             f"neither a package nor an .onnx file ({error})",
             file=str(path),
             fix="give a bioimage.io package (folder or zip) or an .onnx file",
         ) from error
     return _checked_names(entries, str(path))
+
+
+def _begins_as_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
 
 
 def read_from_zip(path: Path, name: str, where: str, field: str) -> bytes:

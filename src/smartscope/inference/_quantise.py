@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from smartscope.inference._document import refusal
-from smartscope.inference._ort import errors_of, not_loaded, short
+from smartscope.inference._ort import errors_of
+from smartscope.inference._runtime import not_loaded, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

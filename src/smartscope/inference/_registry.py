@@ -27,7 +27,8 @@ REMOTE = "remote:"
 """Begins the name of a runtime that is a model of a server."""
 
 _ONNX = ("onnx",)
-_TORCH = ("torchscript", "pytorch_state_dict")
+# Its own weights come first: they need no translation.
+_TORCH = ("torchscript", "pytorch_state_dict", "onnx")
 _FLOAT: tuple[Precision, ...] = ("fp32", "fp16")
 
 
@@ -69,6 +70,11 @@ class RuntimeKind:
     def takes(self, weights: Weights) -> bool:
         """Whether it reads such a file."""
         return weights.kind in self.kinds and weights.precision in self.precisions
+
+    def pick(self, weights: Sequence[Weights]) -> Weights:
+        """Of the networks of a model, the one it runs; one of them it has to take."""
+        taken = [each for each in weights if self.takes(each)]
+        return min(taken, key=lambda each: self.kinds.index(each.kind))
 
     def missing(self) -> str | None:
         """Why this machine does not have it; None where it has."""
@@ -181,7 +187,7 @@ RUNTIMES: Mapping[str, RuntimeKind] = {
     "torch-compiled": RuntimeKind(
         _torch(mode="compiled"),
         *_TORCH_EXTRA,
-        kinds=("pytorch_state_dict",),
+        kinds=("pytorch_state_dict", "onnx"),
         auto=False,
     ),
     "torch-cuda": RuntimeKind(
@@ -272,7 +278,7 @@ def _remote(address: str) -> RuntimeKind:
         start,
         "grpc",
         "smartscope[remote]",
-        kinds=(*_ONNX, *_TORCH),
+        kinds=_TORCH,
         precisions=get_args(Precision),
         auto=False,
     )
@@ -306,5 +312,4 @@ def open_runtime(
             fix="use runtime 'auto', or install what is missing",
         )
     kind = kind_of(name)
-    taken = next(w for w in weights if kind.takes(w))
-    return kind.start(taken, threads)
+    return kind.start(kind.pick(weights), threads)

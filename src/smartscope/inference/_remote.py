@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import numpy as np
 
 from smartscope.inference._document import LARGEST_PX, refusal
-from smartscope.inference._ort import check_shapes, not_installed, not_prepared
 from smartscope.inference._protocol import Port
 from smartscope.inference._remote_wire import (
     DTYPES,
@@ -27,6 +26,7 @@ from smartscope.inference._remote_wire import (
     read_metadata,
     read_ready,
 )
+from smartscope.inference._runtime import check_shapes, not_installed, not_prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

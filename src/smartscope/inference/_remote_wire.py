@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from smartscope.inference._protobuf import LENGTH, block, fields, packed
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from smartscope.inference._protocol import Port
 
@@ -30,7 +32,6 @@ DTYPES = {
 }
 """Protocol name to NumPy name; BF16 and BYTES have none."""
 _NAMES = {numpy: name for name, numpy in DTYPES.items()}
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _FP32_CONTENTS, _FP64_CONTENTS = 6, 7
 
 
@@ -96,13 +97,13 @@ def infer_request(
         tensor += _block(3, b"".join(map(_varint, shape)))
         head += _block(5, tensor)
     head += b"".join(_block(6, _text(1, port.name)) for port in outputs)
-    parts = [_tag(7, _LENGTH) + _varint(size) for _, _, size in inputs]
+    parts = [_tag(7, LENGTH) + _varint(size) for _, _, size in inputs]
     return (head + parts[0], *parts[1:])
 
 
 def read_ready(message: bytes) -> bool:
     """``ServerReadyResponse`` and ``ModelReadyResponse``."""
-    return any(number == 1 and value for number, value in _fields(message))
+    return any(number == 1 and value for number, value in fields(message))
 
 
 def read_metadata(message: bytes) -> Metadata:
@@ -110,7 +111,7 @@ def read_metadata(message: bytes) -> Metadata:
     name = platform = ""
     versions: list[str] = []
     tensors: dict[int, list[TensorHead]] = {4: [], 5: []}
-    for number, value in _fields(message):
+    for number, value in fields(message):
         if number == 1:
             name = _string(value)
         elif number == 2:
@@ -130,7 +131,7 @@ def read_answer(message: bytes) -> Answer:
     heads: list[TensorHead] = []
     typed: list[memoryview | None] = []
     raw: list[memoryview | None] = []
-    for number, value in _fields(message):
+    for number, value in fields(message):
         if number == 2:
             version = _string(value)
         elif number == 5:
@@ -138,7 +139,7 @@ def read_answer(message: bytes) -> Answer:
             heads.append(head)
             typed.append(content)
         elif number == 6:
-            raw.append(_view(value))
+            raw.append(block(value))
     if raw and len(raw) != len(heads):
         raise ValueError(f"{len(heads)} outputs with {len(raw)} blocks of numbers")
     return Answer(version, tuple(heads), tuple(raw or typed))
@@ -149,14 +150,14 @@ def _tensor(value: Any) -> tuple[TensorHead, memoryview | None]:
     name = datatype = ""
     shape: list[int] = []
     content = None
-    for number, part in _fields(_view(value)):
+    for number, part in fields(block(value)):
         if number == 1:
             name = _string(part)
         elif number == 2:
             datatype = _string(part)
         elif number == 3:
             # Packed, or one by one from an older encoder.
-            shape += [part] if isinstance(part, int) else _packed(part)
+            shape += [part] if isinstance(part, int) else packed(part)
         elif number == 5:
             content = _contents(part)
     return TensorHead(name, datatype, tuple(map(_signed, shape))), content
@@ -164,54 +165,10 @@ def _tensor(value: Any) -> tuple[TensorHead, memoryview | None]:
 
 def _contents(value: Any) -> memoryview | None:
     # Floats lie packed as in memory; whole numbers do not and are not read.
-    for number, part in _fields(_view(value)):
+    for number, part in fields(block(value)):
         if number in (_FP32_CONTENTS, _FP64_CONTENTS) and not isinstance(part, int):
             return part
     return None
-
-
-def _fields(message: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field numbers and values; ValueError where the message is cut off."""
-    view = memoryview(message)
-    at = 0
-    while at < len(view):
-        tag, at = _read_varint(view, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == _VARINT:
-            value, at = _read_varint(view, at)
-            yield number, value
-            continue
-        if kind == _LENGTH:
-            size, at = _read_varint(view, at)
-        elif kind in (_FIXED64, _FIXED32):
-            size = 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError(f"a field of unknown kind {kind}")
-        if at + size > len(view):
-            raise ValueError("the message is cut off")
-        yield number, view[at : at + size]
-        at += size
-
-
-def _packed(view: memoryview) -> list[int]:
-    numbers, at = [], 0
-    while at < len(view):
-        value, at = _read_varint(view, at)
-        numbers.append(value)
-    return numbers
-
-
-def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(view) or shift > 63:
-            raise ValueError("the message is cut off")
-        byte = view[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
 
 
 def _signed(value: int) -> int:
@@ -219,15 +176,9 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
-def _view(value: Any) -> memoryview:
-    if not isinstance(value, memoryview):
-        raise ValueError("a number where a block is expected")
-    return value
-
-
 def _string(value: Any) -> str:
     # Not UTF-8 is a ValueError, too.
-    return str(_view(value), "utf-8")
+    return str(block(value), "utf-8")
 
 
 def _varint(value: int) -> bytes:
@@ -244,7 +195,7 @@ def _tag(field: int, kind: int) -> bytes:
 
 
 def _block(field: int, content: bytes) -> bytes:
-    return _tag(field, _LENGTH) + _varint(len(content)) + content
+    return _tag(field, LENGTH) + _varint(len(content)) + content
 
 
 def _text(field: int, text: str) -> bytes:

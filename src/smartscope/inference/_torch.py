@@ -1,4 +1,4 @@
-"""PyTorch: for networks that exist as TorchScript or weights of a known layout only."""
+"""PyTorch: for TorchScript, weights of a known layout, and ONNX files on a card."""
 
 from __future__ import annotations
 
@@ -12,23 +12,20 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from smartscope.inference._document import refusal
-from smartscope.inference._ort import (
-    check_shapes,
+from smartscope.inference._protocol import Port, Weights
+from smartscope.inference._runtime import (
+    PreparedRuntime,
     check_weights,
-    default_threads,
     not_installed,
     not_loaded,
-    not_prepared,
-    not_run,
 )
-from smartscope.inference._protocol import Port, Precision, Weights
+from smartscope.inference._torch_graph import OnnxGraph
 from smartscope.inference._weights import build_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import torch
-    from numpy.typing import NDArray
 
 Mode = Literal["eager", "compiled", "cuda_graphs"]
 
@@ -38,7 +35,7 @@ _WARM_UPS = 2
 """Runs before the first that counts; TorchScript optimises in the second."""
 
 
-class TorchRuntime:
+class TorchRuntime(PreparedRuntime):
     """PyTorch, on the CPU or on an NVIDIA card.
 
     The input arrays are the memory of the tensors the network gets. On a card they are
@@ -52,7 +49,8 @@ class TorchRuntime:
     Parameters
     ----------
     source : Weights or torch.nn.Module
-        TorchScript, a state dict of a known layout, or a network as it is.
+        TorchScript, a state dict of a known layout, ONNX (see `OnnxGraph`), or a
+        network as it is.
     threads : int or None
         Threads for one run on the CPU; None is half of the cores.
     mode : {"eager", "compiled", "cuda_graphs"}
@@ -64,19 +62,17 @@ class TorchRuntime:
 
     Attributes
     ----------
-    name, precision, inputs
-        As in `Runtime`; sizes of inputs are not stated in such files.
-    outputs : tuple of Port
-        As in `Runtime`; empty until the first `prepare` where the file does not say
-        how many there are.
-    threads : int
-        Threads for one run.
+    inputs, outputs : tuple of Port
+        Sizes of inputs are stated in ONNX files only; there are no outputs until the
+        first `prepare` where the file does not say how many.
 
     Raises
     ------
     ModelError
         Torch, the card or the precision is not there, or the file is not for it.
     """
+
+    _errors = _ERRORS
 
     def __init__(
         self,
@@ -91,8 +87,8 @@ class TorchRuntime:
             import torch
         except ImportError as error:
             raise not_installed("PyTorch", "smartscope[torch]", error) from error
-        self.threads = default_threads() if threads is None else max(1, threads)
-        self.precision: Precision = precision
+        super().__init__(threads)
+        self.precision = precision
         version = torch.__version__.partition("+")[0]
         how = {"eager": "", "compiled": " compiled", "cuda_graphs": " graphs"}[mode]
         self.name = f"torch {version} {device}{how} {precision}"
@@ -104,7 +100,6 @@ class TorchRuntime:
         module = _module(torch, source) if isinstance(source, Weights) else source
         self.inputs, self.outputs = _ports(module)
         self._module: Any = self._place(module)
-        self._forget()
 
     def _check_machine(self) -> None:
         torch, device = self._torch, self._device
@@ -129,6 +124,8 @@ class TorchRuntime:
 
     def _place(self, module: Any) -> Any:
         torch = self._torch
+        if isinstance(module, OnnxGraph):
+            return module
         try:
             module = module.eval().to(self._device, memory_format=torch.channels_last)
             if isinstance(module, torch.jit.ScriptModule):
@@ -140,45 +137,40 @@ class TorchRuntime:
                     )
                 with _torchscript():
                     return torch.jit.freeze(module)
-            compiled = self._mode == "compiled"
-            return torch.compile(module, dynamic=False) if compiled else module
+            return self._compiled(module)
         except _ERRORS as error:
             raise not_loaded(self.name, self._file, error) from error
 
+    def _compiled(self, module: Any) -> Any:
+        if self._mode != "compiled":
+            return module
+        return self._torch.compile(module, dynamic=False)
+
     def _forget(self) -> None:
-        self._shapes: tuple[tuple[int, ...], ...] | None = None
-        self._in: tuple[NDArray[Any], ...] = ()
-        self._out: tuple[NDArray[Any], ...] = ()
+        super()._forget()
+        self._network: Any = None
         self._host_in: list[torch.Tensor] = []
         self._fed: list[torch.Tensor] = []
         self._host_out: list[torch.Tensor] = []
         self._stream: Any = None
         self._graph: Any = None
 
-    def prepare(self, shapes: Sequence[tuple[int, ...]]) -> tuple[NDArray[Any], ...]:
-        """Allocate for these shapes, warm up, record; see `Runtime.prepare`."""
-        wanted = check_shapes(shapes, self.inputs, self._file)
-        if wanted == self._shapes:
-            return self._in
-        self._forget()
-        try:
-            with self._working():
-                self._allocate(wanted)
-                for _ in range(_WARM_UPS):
-                    self._step()
-                if self._mode == "cuda_graphs":
-                    self._record()
-        except _ERRORS as error:
-            self._forget()
-            raise not_run(self.name, self._file, wanted, error) from error
+    def _ready(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        with self._working():
+            self._allocate(shapes)
+            for _ in range(_WARM_UPS):
+                self._pass()
+            if self._mode == "cuda_graphs":
+                self._record()
         self._in = tuple(tensor.numpy() for tensor in self._host_in)
         self._out = tuple(tensor.numpy() for tensor in self._host_out)
+        names = [port.name for port in self.outputs]
+        if not names:
+            names = [f"output{index}" for index in range(len(self._out))]
         self.outputs = tuple(
-            Port(f"output{index}", array.shape, array.dtype.name)
-            for index, array in enumerate(self._out)
+            Port(name, array.shape, array.dtype.name)
+            for name, array in zip(names, self._out, strict=True)
         )
-        self._shapes = wanted
-        return self._in
 
     def _allocate(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         torch, card = self._torch, self._device.type == "cuda"
@@ -196,19 +188,22 @@ class TorchRuntime:
             # Network and tensors came by another stream than the one that runs.
             torch.cuda.synchronize(self._device)
         with self._queued():
-            found = _flat(self._module(*self._fed))
+            self._network = self._module
+            if isinstance(self._module, OnnxGraph):
+                self._network = self._compiled(self._module.at(self._fed))
+            found = _flat(self._network(*self._fed))
         self._host_out = [
             torch.zeros(out.shape, dtype=_plain(torch, out), pin_memory=card)
             for out in found
         ]
 
-    def _step(self) -> None:
+    def _pass(self) -> None:
         """Copy in, run, copy out; on a card all of it is only queued."""
         with self._queued():
             for host, fed in zip(self._host_in, self._fed, strict=True):
                 if fed.data_ptr() != host.data_ptr():
                     fed.copy_(host, non_blocking=True)
-            found = _flat(self._module(*self._fed))
+            found = _flat(self._network(*self._fed))
             for host, out in zip(self._host_out, found, strict=True):
                 if host.shape != out.shape:
                     raise ValueError(f"an output changed to {tuple(out.shape)}")
@@ -238,7 +233,7 @@ class TorchRuntime:
         with torch.cuda.graph(
             graph, stream=self._stream, capture_error_mode="thread_local"
         ):
-            self._step()
+            self._pass()
         self._graph = graph
 
     @contextlib.contextmanager
@@ -265,20 +260,13 @@ class TorchRuntime:
                 stack.enter_context(cast)
             yield
 
-    def run(self) -> tuple[NDArray[Any], ...]:
-        """Run on what the prepared arrays hold; see `Runtime.run`."""
-        if self._shapes is None:
-            raise not_prepared(self.name, self._file)
-        try:
-            if self._graph is not None:
-                with self._queued():
-                    self._graph.replay()
-            else:
-                with self._working():
-                    self._step()
-        except _ERRORS as error:
-            raise not_run(self.name, self._file, self._shapes, error) from error
-        return self._out
+    def _step(self) -> None:
+        if self._graph is not None:
+            with self._queued():
+                self._graph.replay()
+        else:
+            with self._working():
+                self._pass()
 
     def close(self) -> None:
         """Give back the network, its arrays and the memory of the card."""
@@ -297,7 +285,9 @@ def _torchscript() -> Iterator[None]:
 
 
 def _module(torch: Any, weights: Weights) -> Any:
-    check_weights(weights, ["torchscript", "pytorch_state_dict"], "PyTorch")
+    check_weights(weights, ["torchscript", "pytorch_state_dict", "onnx"], "PyTorch")
+    if weights.kind == "onnx":
+        return OnnxGraph(weights)
     if weights.kind == "pytorch_state_dict":
         return _filled(torch, weights)
     try:
@@ -323,6 +313,8 @@ def _filled(torch: Any, weights: Weights) -> Any:
 
 
 def _ports(module: Any) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    if isinstance(module, OnnxGraph):
+        return module.inputs, module.outputs
     schema = getattr(module.forward, "schema", None)
     if schema is None:
         parameters = inspect.signature(module.forward).parameters.values()

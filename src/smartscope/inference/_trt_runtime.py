@@ -24,8 +24,8 @@ from smartscope.inference._engines import (
     write_whole,
 )
 from smartscope.inference._fold import FRAME, fold, inputs_of
-from smartscope.inference._ort import check_shapes, check_weights, not_prepared
 from smartscope.inference._protocol import Port
+from smartscope.inference._runtime import check_shapes, check_weights, not_prepared
 from smartscope.inference._trt import TensorRt, first_words, load_tensorrt
 from smartscope.inference._trt_build import (
     build_engine,

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smartscope.inference._document import refusal
+from smartscope.inference._protobuf import block, fields, packed
 from smartscope.inference._protocol import Port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from smartscope.core import ModelError
 
 _DTYPES = {
@@ -69,53 +68,12 @@ def check_onnx(content: bytes, file: str) -> OnnxFacts:
     """
     try:
         return _model(memoryview(content), file)
-    except (IndexError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise refusal(
             f"cannot be read as ONNX: it is damaged or cut off ({error})",
             file=file,
             fix=_FIX,
         ) from error
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field; ValueError or IndexError if it is cut off."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = _varint(data, at)
-            yield key >> 3, value
-            continue
-        if kind == 2:
-            length, at = _varint(data, at)
-        elif kind in (1, 5):
-            length = 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"a field of unknown kind {kind}")
-        if at + length > len(data):
-            raise ValueError(f"{at + length - len(data)} bytes are missing")
-        yield key >> 3, data[at : at + length]
-        at += length
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number without end")
-
-
-def _bytes(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("a number where a message belongs")
-    return value
 
 
 def _number(value: int | memoryview) -> int:
@@ -125,27 +83,27 @@ def _number(value: int | memoryview) -> int:
 
 
 def _text(value: int | memoryview) -> str:
-    return bytes(_bytes(value)).decode("utf-8", errors="replace")
+    return bytes(block(value)).decode("utf-8", errors="replace")
 
 
 def _model(data: memoryview, file: str) -> OnnxFacts:
     graph: memoryview | None = None
     opset = 0
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == 7:
-            graph = _bytes(value)
+            graph = block(value)
         elif number == 8:
-            opset = max(opset, _opset(_bytes(value)))
+            opset = max(opset, _opset(block(value)))
     if graph is None:
         raise ValueError("there is no network in it")
     inputs: list[Port] = []
     outputs: list[Port] = []
     weights = set()
-    for number, value in _fields(graph):
+    for number, value in fields(graph):
         if number == 5:
-            weights.add(_tensor(_bytes(value), file))
+            weights.add(_tensor(block(value), file))
         elif number in (11, 12):
-            (inputs if number == 11 else outputs).append(_port(_bytes(value)))
+            (inputs if number == 11 else outputs).append(_port(block(value)))
     _nodes(graph, file, 0)
     real = tuple(port for port in inputs if port.name not in weights)
     if not real or not outputs:
@@ -155,7 +113,7 @@ def _model(data: memoryview, file: str) -> OnnxFacts:
 
 def _opset(data: memoryview) -> int:
     domain, version = "", 0
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == 1:
             domain = _text(value)
         elif number == 2:
@@ -167,44 +125,44 @@ def _nodes(graph: memoryview, file: str, depth: int) -> None:
     """Look at the tensors inside nodes, also those of graphs inside nodes."""
     if depth > _DEEPEST:
         raise ValueError("graphs inside graphs without end")
-    for number, value in _fields(graph):
+    for number, value in fields(graph):
         if number == 5 and depth:
-            _tensor(_bytes(value), file)
+            _tensor(block(value), file)
         if number != 1:
             continue
-        for part, node in _fields(_bytes(value)):
+        for part, node in fields(block(value)):
             if part != 5:
                 continue
-            for place, attribute in _fields(_bytes(node)):
+            for place, attribute in fields(block(node)):
                 if place in (5, 10):
-                    _tensor(_bytes(attribute), file)
+                    _tensor(block(attribute), file)
                 elif place in (6, 11):
-                    _nodes(_bytes(attribute), file, depth + 1)
+                    _nodes(block(attribute), file, depth + 1)
 
 
 def _port(data: memoryview) -> Port:
     """Name, shape and type of an input or output."""
     name, dtype = "", ""
     shape: tuple[int | None, ...] = ()
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == 1:
             name = _text(value)
         elif number == 2:
-            for kind, tensor in _fields(_bytes(value)):
+            for kind, tensor in fields(block(value)):
                 if kind == 1:
-                    dtype, shape = _type(_bytes(tensor))
+                    dtype, shape = _type(block(tensor))
     return Port(name, shape, dtype)
 
 
 def _type(data: memoryview) -> tuple[str, tuple[int | None, ...]]:
     dtype = ""
     shape: list[int | None] = []
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == 1:
             dtype = _DTYPES.get(_number(value), "")
         elif number == 2:
-            for _, dimension in _fields(_bytes(value)):
-                sizes = [_number(v) for n, v in _fields(_bytes(dimension)) if n == 1]
+            for _, dimension in fields(block(value)):
+                sizes = [_number(v) for n, v in fields(block(dimension)) if n == 1]
                 # Some exporters write -1 or 0 for "any".
                 known = bool(sizes) and 0 < sizes[0] < 2**62
                 shape.append(sizes[0] if known else None)
@@ -216,9 +174,9 @@ def _tensor(data: memoryview, file: str) -> str:
     dims: list[int] = []
     name, kind = "", 0
     raw: memoryview | None = None
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == 1:
-            dims += [value] if isinstance(value, int) else _packed(value)
+            dims += [value] if isinstance(value, int) else packed(value)
         elif number == 2:
             kind = _number(value)
         elif number == 8:
@@ -226,9 +184,9 @@ def _tensor(data: memoryview, file: str) -> str:
         elif number in (4, 10):
             # A single float may stand alone; several are packed.
             wide = 4 if number == 4 else 8
-            _finite(name, np.frombuffer(_bytes(value), f"<f{wide}"), file)
+            _finite(name, np.frombuffer(block(value), f"<f{wide}"), file)
         elif number == 9:
-            raw = _bytes(value)
+            raw = block(value)
         elif number == 13 or (number == 14 and value == 1):
             raise refusal(
                 f"the weights '{name}' are in a file outside of it",
@@ -240,14 +198,6 @@ def _tensor(data: memoryview, file: str) -> str:
             raise ValueError(f"'{name}' has {len(raw)} bytes for {dims} values")
         _finite(name, _floats(raw, kind), file)
     return name
-
-
-def _packed(data: memoryview) -> list[int]:
-    values, at = [], 0
-    while at < len(data):
-        value, at = _varint(data, at)
-        values.append(value)
-    return values
 
 
 def _floats(raw: memoryview, kind: int) -> np.ndarray[tuple[int, ...], np.dtype]:

@@ -10,9 +10,10 @@ from smartscope.core import NS_PER_S, RecordError, StreamError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from smartscope.control import Monitor, RunState
+    from smartscope.control import Engine, Monitor, RunState
     from smartscope.core import Frame
     from smartscope.record import RunWriter
+    from smartscope.sources import Source
 
 _SLOW_SOURCE_WAITS_S = 30.0
 
@@ -79,9 +80,37 @@ class Feed:
             if flush:
                 raise
 
+    def note_subscribers(self, engine: Engine, source: Source) -> None:
+        """Write what each subscriber got, and what became of the frames."""
+        record = self._need_writer().counts
+        buffers, misses = source.buffers
+        streamer = engine.streamer
+        lost = streamer.lost if streamer is not None else {True: 0, False: 0}
+        self.note(
+            "subscribers",
+            {
+                "subscribers": [
+                    {
+                        "name": "record",
+                        "appetite": "lossless",
+                        "delivered": record.delivered,
+                        "skipped": 0,
+                        "dropped": record.dropped,
+                    },
+                    *self.hub.counts(),
+                ],
+                "pool": {"buffers": buffers, "misses": misses},
+                "frames": {
+                    "published": engine.frames,
+                    "lost_certain": lost[True],
+                    "lost_possible": lost[False],
+                },
+            },
+        )
+
     def _need_writer(self) -> RunWriter:
         if self.writer is None:
-            raise RuntimeError("a frame came before the record was open")
+            raise RuntimeError("the record is not open yet")
         return self.writer
 
     def _left_out(self, name: str, frame: Frame) -> None:

@@ -446,7 +446,7 @@ class LiveRun:
                     writer.write_table(name, columns)
             except RecordError as error:
                 ending = ending.after(error)
-        self._note_subscribers(engine)
+        self._feed.note_subscribers(engine, self._source)
         summary = {
             "planned": self._facts.frames,
             "failed": engine.failed,
@@ -457,35 +457,6 @@ class LiveRun:
             "dose": account.ledger.summary(),
         }
         return close_record(writer, ending, self._monitor, summary)
-
-    def _note_subscribers(self, engine: Engine) -> None:
-        if self._writer is None:
-            raise RuntimeError("a run without a record cannot finish")
-        buffers, misses = self._source.buffers
-        record = self._writer.counts
-        streamer = engine.streamer
-        lost = streamer.lost if streamer is not None else {True: 0, False: 0}
-        self._feed.note(
-            "subscribers",
-            {
-                "subscribers": [
-                    {
-                        "name": "record",
-                        "appetite": "lossless",
-                        "delivered": record.delivered,
-                        "skipped": 0,
-                        "dropped": record.dropped,
-                    },
-                    *self._feed.hub.counts(),
-                ],
-                "pool": {"buffers": buffers, "misses": misses},
-                "frames": {
-                    "published": engine.frames,
-                    "lost_certain": lost[True],
-                    "lost_possible": lost[False],
-                },
-            },
-        )
 
     # -------------------------------------------------------------------- hooks
 

@@ -23,25 +23,15 @@ def warm_up(
 ) -> None:
     """Get vision ready, and journal which model runs where and on what.
 
+    Shape, planes, pixel map and errors are those of `Pipeline.warm_up`.
+
     Parameters
     ----------
-    pipeline : Pipeline
-    shape : (int, int)
-        Of the frames ``(y, x)``.
     note : function
         Writes a journal entry of a kind.
     monitor : Monitor
         Is told of runtimes that disagree or fail; they are never passed over in
         silence.
-    planes : int
-        Of the plan's z axis.
-    pixel_map : PixelMap
-        Of the frames.
-
-    Raises
-    ------
-    ModelError
-        A model takes nothing of this size, or no runtime here runs it.
     """
     if pipeline.models():
         # The first time on a machine this takes seconds; nobody likes silence.

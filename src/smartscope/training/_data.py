@@ -71,6 +71,28 @@ def read_pairs(folder: Path, *, names: Iterable[str] | None = None) -> list[Pair
     return [_read(folder, name) for name in wanted]
 
 
+def read_stack(path: Path) -> NDArray[Any]:
+    """Read a TIFF of one channel, ``(t, y, x)``.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is no such stack.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            "there is no such file", file=str(path), fix="name a TIFF stack"
+        )
+    stack = _tiff(path)
+    if stack.ndim != 3:
+        raise ConfigError(
+            f"has axes of sizes {stack.shape}",
+            file=str(path),
+            fix="save one channel, with the axes (t, y, x)",
+        )
+    return stack
+
+
 def _read(folder: Path, name: str) -> Pair:
     paths = folder / (name + _IMAGE), folder / (name + _LABEL)
     for path in paths:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     Restore = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 LEVELS = (3.0, 10.0, 30.0, 100.0)
-"""Photons at brightness 1 that the card names."""
+"""Photons at brightness 1 that it is made for."""
+BEYOND = (300.0, 1000.0, 3000.0)
+"""Where it must do no harm."""
 # A charbonnier term beside the squares: it does not let dim structure go.
 _SHARP = 1e-3
 _SQUARES = 2.0

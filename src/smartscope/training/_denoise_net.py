@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 # Mean absolute value of normal noise, over its standard deviation.
 _MEAN_TO_SIGMA = 1.2533
+# Spread of a frame over its noise up to which all noise is taken away, and from which
+# on the frame stays as it is: so much light is beyond what the training showed.
+_NOISY, _BRIGHT = 6.0, 10.0
 
 
 class Denoiser(nn.Module):
@@ -54,5 +57,8 @@ class Denoiser(nn.Module):
             noise = rough.mean((2, 3), keepdim=True) * _MEAN_TO_SIGMA + 1e-3
             spread = (centred * centred).mean((2, 3), keepdim=True).sqrt() + 1e-3
             seen = torch.cat([centred / noise, centred / spread], 1)
+            share = ((_BRIGHT - spread / noise) / (_BRIGHT - _NOISY)).clamp(0, 1)
         taken = self.body(seen).float()
+        if not self.training:
+            noise = share * noise
         return x - noise * functional.pixel_shuffle(taken, 2)

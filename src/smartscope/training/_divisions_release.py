@@ -271,8 +271,9 @@ there are fewer than {window}, the oldest is repeated.
 
 - One channel with bright chromatin on a dark ground: histone fusions, SiR-DNA, Hoechst.
 - Nuclei of 12 to 36 pixels in diameter.
-- Any intensity: the window is scaled to zero mean and unit variance. From about 4
-  photons in a pixel of a nucleus.
+- Any intensity: the window is scaled to zero mean and unit variance. From about 10
+  photons in a pixel of a nucleus; at 5 every second event is false, unless the stage is
+  given a `threshold` of 0.8.
 - Frames so often that a division, from rounding to parted daughters, takes at least two
   of them. Cells may move up to a third of their diameter between frames.
 

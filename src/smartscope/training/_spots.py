@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from smartscope.training._spots_scenes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
     from smartscope.training._spots_net import SpotNet
 
 Finder = Callable[["NDArray[Any]"], "NDArray[np.float64]"]
+Kinds = Mapping[str, Sequence[Scene]]
+"""Images with their spots, by kind."""
 
 HEAT_SIGMA_PX = 1.0
 """Of the Gaussian that stands for a spot in the heat map."""
@@ -137,13 +138,16 @@ def match_spots(
 
 
 def score_spots(
-    truths: Sequence[NDArray[np.float64]], found: Sequence[NDArray[np.float64]]
+    truths: Sequence[NDArray[np.float64]],
+    found: Sequence[NDArray[np.float64]],
+    *,
+    within_px: float = MATCH_PX,
 ) -> SpotScores:
     """Compare points ``(n, 2)`` of each image with the truth, pooled."""
     hits = missed = false = 0
     squares: list[NDArray[np.float64]] = []
     for truth, points in zip(truths, found, strict=True):
-        i, j = match_spots(truth, points)
+        i, j = match_spots(truth, points, within_px=within_px)
         hits += len(i)
         missed += len(truth) - len(i)
         false += len(points) - len(j)
@@ -334,14 +338,21 @@ SUITE: dict[str, Scenery] = {
     "few photons": Scenery(spots=300, snr=8, level_e=4),
 }
 """Kinds of images, 512 x 512, the detector is judged on."""
+NOTHING: dict[str, Scenery] = {
+    "nothing, flat": Scenery(spots=0),
+    "nothing, cells": Scenery(spots=0, background="cells", contrast=3),
+    "nothing, texture": Scenery(spots=0, background="texture", contrast=2),
+}
+"""Kinds of images without any spot: all that is found is false."""
 
 
 def held_out(name: str, number: int = 0, *, size_px: int = 512) -> Scene:
-    """Image `number` of a kind of `SUITE`; its seed is used for nothing else.
+    """Image `number` of a kind of `SUITE` or `NOTHING`; its seed serves nothing else.
 
     Smaller images hold as many fewer spots.
     """
-    scenery = SUITE[name]
+    kinds = SUITE | NOTHING
+    scenery = kinds[name]
     share = (size_px / scenery.size_px) ** 2
     scenery = replace(
         scenery,
@@ -350,26 +361,37 @@ def held_out(name: str, number: int = 0, *, size_px: int = 512) -> Scene:
         debris=round(scenery.debris * share),
         hot=round(scenery.hot * share),
     )
-    row = list(SUITE).index(name)
+    row = list(kinds).index(name)
     random = np.random.default_rng(_HELD_OUT + 1000 * row + number)
     return draw_scene(scenery, random)
 
 
+def suite(images: int = 4, names: Sequence[str] = tuple(SUITE)) -> Kinds:
+    """Held-out images by kind."""
+    return {name: [held_out(name, k) for k in range(images)] for name in names}
+
+
 def evaluate_finder(
-    find: Finder, *, images: int = 4, names: Sequence[str] = tuple(SUITE)
+    find: Finder, kinds: Kinds, *, within_px: float = MATCH_PX
 ) -> dict[str, SpotScores]:
-    """Score any function from image to points ``(n, 2)`` on each kind of `SUITE`."""
-    scores = {}
-    for name in names:
-        scenes = [held_out(name, k) for k in range(images)]
-        scores[name] = score_spots(
-            [scene.points for scene in scenes], [find(s.image) for s in scenes]
+    """Score any function from image to points ``(n, 2)`` on each kind of image."""
+    return {
+        name: score_spots(
+            [scene.points for scene in scenes],
+            [find(scene.image) for scene in scenes],
+            within_px=within_px,
         )
-    return scores
+        for name, scenes in kinds.items()
+    }
 
 
 def evaluate_spots(
-    folder: Path, *, images: int = 4, runtime: str = "auto", threads: int = 2
+    folder: Path,
+    kinds: Kinds,
+    *,
+    within_px: float = MATCH_PX,
+    runtime: str = "auto",
+    threads: int = 2,
 ) -> dict[str, SpotScores]:
     """Score a package as it runs in an experiment.
 
@@ -386,6 +408,6 @@ def evaluate_spots(
     def find(image: NDArray[Any]) -> NDArray[np.float64]:
         return peaks(model.run(image)[0][0], threshold)
 
-    scores = evaluate_finder(find, images=images)
+    scores = evaluate_finder(find, kinds, within_px=within_px)
     model.close()
     return scores

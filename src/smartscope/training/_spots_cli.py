@@ -5,20 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smartscope.training._data import read_stack
 from smartscope.training._recipe import (
     add_package_arguments,
     add_training_arguments,
     say,
 )
 from smartscope.training._spots import (
+    MATCH_PX,
+    NOTHING,
+    Kinds,
     SpotsConfig,
     SpotScores,
     evaluate_spots,
+    suite,
     train_spots,
 )
+from smartscope.training._spots_recorded import recorded_scenes
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from smartscope.training._spots_scenes import Scene
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default.validation,
         help="images to choose the threshold on",
     )
-    _add_rivals(parser)
-    parser.add_argument("--images", type=int, default=4, help="of each kind, to score")
+    _add_judged(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -52,9 +60,9 @@ def run(options: argparse.Namespace) -> None:
         validation=options.validation,
     )
     trained = train_spots(config, checkpoint=options.checkpoint, report=say)
-    table = export_spots(
-        trained, options.output, rivals=_rivals(options), images=options.images
-    )
+    kinds = _kinds(options)
+    rivals = _rivals(options, kinds)
+    table = export_spots(trained, options.output, kinds=kinds, rivals=rivals)
     for method, scores in table.items():
         _show(method, scores)
     say(f"written: {options.output}")
@@ -63,40 +71,67 @@ def run(options: argparse.Namespace) -> None:
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``evaluate-spots``."""
     add_package_arguments(parser)
-    parser.add_argument("--images", type=int, default=4, help="of each kind")
-    _add_rivals(parser)
+    _add_judged(parser)
+    parser.add_argument(
+        "--within-px", type=float, default=MATCH_PX, help="how far a match may lie"
+    )
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Score a package, and rivals, on the synthetic images held out."""
+    kinds = _kinds(options)
     scores = evaluate_spots(
-        options.model, images=options.images, runtime=options.runtime
+        options.model,
+        {**kinds, **suite(options.images, tuple(NOTHING))},
+        within_px=options.within_px,
+        runtime=options.runtime,
     )
     _show(str(options.model), scores)
-    for method, rival in _rivals(options).items():
+    for method, rival in _rivals(options, kinds).items():
         _show(method, rival)
 
 
-def _add_rivals(parser: argparse.ArgumentParser) -> None:
+def _add_judged(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=int, default=4, help="of each kind, to score")
+    parser.add_argument(
+        "--recording",
+        type=Path,
+        action="append",
+        default=[],
+        help="TIFF stack (t, y, x) that stands still; scored, too",
+    )
     parser.add_argument(
         "--rivals", action="store_true", help="score a Laplacian of Gaussian, too"
     )
     parser.add_argument("--ufish", type=Path, help="score this U-FISH ONNX file, too")
 
 
-def _rivals(options: argparse.Namespace) -> dict[str, dict[str, SpotScores]]:
+def _kinds(options: argparse.Namespace) -> dict[str, Sequence[Scene]]:
+    kinds = dict(suite(options.images)) if options.images else {}
+    for path in options.recording:
+        kinds[f"recording {path.parent.name}"] = recorded_scenes(read_stack(path))
+    return kinds
+
+
+def _rivals(
+    options: argparse.Namespace, kinds: Kinds
+) -> dict[str, dict[str, SpotScores]]:
     from smartscope.training._spots_rivals import classical, ufish
 
     found = {}
-    if options.images and options.rivals:
-        found["best Laplacian of Gaussian"] = classical(images=options.images)
-    if options.images and options.ufish is not None:
-        found["U-FISH"] = ufish(options.ufish, images=options.images)
+    if options.rivals:
+        found["best Laplacian of Gaussian"] = classical(kinds)
+    if options.ufish is not None:
+        found["U-FISH"] = ufish(options.ufish, kinds)
     return found
 
 
 def _show(method: str, scores: dict[str, SpotScores]) -> None:
     for name, score in scores.items():
+        if name in NOTHING:
+            each = score.false_positive / score.images
+            say(f"{method}, {name}: {each:g} false spots in an image")
+            continue
         say(
             f"{method}, {name}: F1 {score.f1:.3f}, precision {score.precision:.3f}, "
             f"recall {score.recall:.3f}, error {score.error_px:.2f} px"

@@ -19,6 +19,7 @@ from smartscope.training._spots import (
     HEAT_SIGMA_PX,
     MATCH_PX,
     MIN_DISTANCE_PX,
+    Kinds,
     SpotBatches,
     SpotsConfig,
     SpotScores,
@@ -49,8 +50,8 @@ def export_spots(
     trained: TrainedSpots,
     folder: Path,
     *,
+    kinds: Kinds | None = None,
     rivals: Mapping[str, dict[str, SpotScores]] | None = None,
-    images: int = 4,
     timestamp: str | None = None,
 ) -> Table:
     """Write the package and judge it as it runs.
@@ -60,10 +61,10 @@ def export_spots(
     trained : Trained
     folder : Path
         Of the package; files of the same names are replaced.
+    kinds : mapping, optional
+        What it is judged on, from `suite` and `recorded_scenes`; nothing without.
     rivals : mapping, optional
         Scores of other methods on the same images, for the card.
-    images : int
-        Images of each kind it is judged on; 0: not judged.
     timestamp : str or None
         When the model was made, ISO 8601; None is now.
 
@@ -76,12 +77,10 @@ def export_spots(
     release = _release(trained)
     write_release(folder, release, timestamp=timestamp)
     table: Table = {}
-    if images:
-        table["this model"] = evaluate_spots(
-            folder, images=images, runtime="onnxruntime"
-        )
+    if kinds:
+        table["this model"] = evaluate_spots(folder, kinds, runtime="onnxruntime")
         table.update(rivals or {})
-        judged = replace(release, card=_card(trained, table, images))
+        judged = replace(release, card=_card(trained, table))
         write_release(folder, judged, timestamp=timestamp)
     return table
 
@@ -99,7 +98,7 @@ def _release(trained: TrainedSpots) -> Release:
         name="Spots in fluorescence",
         onnx=to_onnx(trained.net),
         tensors=tensors,
-        card=_card(trained, {}, 0),
+        card=_card(trained, {}),
         test=scene.image[np.newaxis],
         files={"training.json": _record(trained)},
     )
@@ -117,7 +116,7 @@ def _record(trained: TrainedSpots) -> bytes:
     )
 
 
-def _card(trained: TrainedSpots, table: Table, images: int) -> Card:
+def _card(trained: TrainedSpots, table: Table) -> Card:
     from smartscope.inference import Decoder, Domain
 
     config = trained.config
@@ -148,7 +147,7 @@ def _card(trained: TrainedSpots, table: Table, images: int) -> Card:
         cite=_CITED,
         tags=("spots", "smFISH", "in-situ-sequencing", "fluorescence", "2d"),
         description="Diffraction-limited spots in fluorescence images, live.",
-        documentation=_documentation(config, table, images, trained.threshold),
+        documentation=_documentation(config, table, trained.threshold),
     )
 
 
@@ -161,25 +160,22 @@ _CITED = (
 def _markdown(table: Table) -> str:
     if not table:
         return "Not measured.\n"
-    head = "| images | " + " | ".join(f"{name}: F1" for name in table)
+    head = "| images | number | " + " | ".join(f"{name}: F1" for name in table)
     head += " | precision | recall | error, px |\n"
     own = next(iter(table.values()))
     rows = []
     for name, score in own.items():
         each = " | ".join(f"{scores[name].f1:.3f}" for scores in table.values())
         rest = f"{score.precision:.3f} | {score.recall:.3f} | {score.error_px:.2f}"
-        rows.append(f"| {name} | {each} | {rest} |\n")
-    return head + "|---" * (len(table) + 4) + "|\n" + "".join(rows)
+        rows.append(f"| {name} | {score.images} | {each} | {rest} |\n")
+    return head + "|---" * (len(table) + 5) + "|\n" + "".join(rows)
 
 
-def _documentation(
-    config: SpotsConfig, table: Table, images: int, threshold: float
-) -> str:
+def _documentation(config: SpotsConfig, table: Table, threshold: float) -> str:
     return _TEXT.format(
         threshold=threshold,
         distance=MIN_DISTANCE_PX,
         within=MATCH_PX,
-        images=images,
         table=_markdown(table),
         scenes=config.scenes,
         size=config.size_px,
@@ -225,18 +221,19 @@ Caicedo et al. 2019; CC0 as its publisher states). No real spot was in the train
 
 ## How well
 
-F1 within {within:g} pixels on {images} images of each kind, 512 x 512, whose seeds were
-used for nothing else; all spots with a peak of at least twice the local noise count.
-Rivals had the best size and threshold for each kind, chosen with the truth at hand;
-this model ran as it is. Precision, recall and error (root mean square) are of this
-model.
+F1 within {within:g} pixels; all spots with a peak of at least twice the local noise
+count. Rivals had the best size and threshold for each kind, chosen with the truth at
+hand; this model ran as it is. Precision, recall and error (root mean square) are of
+this model. Recordings are named so: single frames of a scene that stands still, and the
+truth is what the mean of the 20 frames around shows. All others are synthetic, 512 x
+512, of the same kind as those of the training, with seeds used for nothing else.
 
 {table}
-The images are synthetic and of the same kind as those of the training. On real images
-expect less, and look at the result before an experiment depends on it.
+On real images expect less than on synthetic ones, and look at the result before an
+experiment depends on it.
 
 Again: `python -m smartscope.training evaluate-spots --model models/spots --rivals`
-(`--ufish FILE` for U-FISH).
+(`--ufish FILE` for U-FISH, `--recording STACK` for recordings).
 
 ## Make it again
 

@@ -8,15 +8,14 @@ import numpy as np
 from scipy import ndimage
 
 from smartscope.training._spots import (
-    SUITE,
+    Kinds,
     SpotScores,
-    held_out,
     peaks,
     score_spots,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -38,9 +37,9 @@ def laplace_map(image: NDArray[Any], sigma_px: float) -> NDArray[np.float32]:
     return np.asarray(answer / max(noise, 0.05 * float(answer.std()), 1e-6))
 
 
-def classical(*, images: int = 4) -> dict[str, SpotScores]:
+def classical(kinds: Kinds) -> dict[str, SpotScores]:
     """Laplacian of Gaussian; size and threshold are the best for each kind."""
-    return {name: best_laplace(_scenes(name, images)) for name in SUITE}
+    return {name: best_laplace(scenes) for name, scenes in kinds.items()}
 
 
 def best_laplace(scenes: Sequence[Scene]) -> SpotScores:
@@ -67,7 +66,7 @@ def best_height(
     )
 
 
-def ufish(path: Path, *, images: int = 4, threads: int = 2) -> dict[str, SpotScores]:
+def ufish(path: Path, kinds: Kinds, *, threads: int = 2) -> dict[str, SpotScores]:
     """U-FISH (MIT), its ONNX file; the threshold is the best for each kind.
 
     Raises
@@ -81,31 +80,21 @@ def ufish(path: Path, *, images: int = 4, threads: int = 2) -> dict[str, SpotSco
         path,
         runtime="onnxruntime",
         threads=threads,
-        preprocessing=[
-            {"scale_range": {"min_percentile": 0.0, "max_percentile": 100.0}},
-            {"scale_linear": {"gain": 255.0}},
-        ],
         multiple_of=16,
     )
 
-    def enhanced(image: NDArray[Any]) -> NDArray[np.float32]:
-        return np.array(model.run(image)[0][0])
-
-    scores = _by_map(enhanced, images)
+    scores = {}
+    for name, scenes in kinds.items():
+        maps = [np.array(model.run(to_bytes(s.image))[0][0]) for s in scenes]
+        scores[name] = best_height(maps, scenes, _MAP_HEIGHTS)
     model.close()
     return scores
 
 
-def _by_map(
-    enhance: Callable[[NDArray[Any]], NDArray[np.float32]], images: int
-) -> dict[str, SpotScores]:
-    scores = {}
-    for name in SUITE:
-        scenes = _scenes(name, images)
-        maps = [enhance(scene.image) for scene in scenes]
-        scores[name] = best_height(maps, scenes, _MAP_HEIGHTS)
-    return scores
-
-
-def _scenes(name: str, images: int) -> list[Scene]:
-    return [held_out(name, number) for number in range(images)]
+def to_bytes(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Scale to 0..255 as U-FISH does: a few hot pixels do not set the upper end."""
+    low, high = float(image.min()), float(image.max())
+    usual = float(np.quantile(image, 0.9999))
+    high = usual if high > 2 * usual else high
+    scaled = (image.astype(np.float32) - low) * (255 / max(high - low, 1e-6))
+    return np.asarray(np.clip(scaled, 0, 255))

@@ -11,13 +11,12 @@ from pydantic import PositiveFloat  # noqa: TC002 - pydantic reads it at run tim
 from smartscope.core import ConfigError, ModelError
 from smartscope.vision._learned import LearnedConfig
 from smartscope.vision._learned_images import as_channels, resized
-from smartscope.vision._learned_run import Learned, LearnedView
-from smartscope.vision._stage import Input, Stage, StageConfig, StageContext, Workspace
+from smartscope.vision._learned_run import Learned, LearnedStage, LearnedView
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from smartscope.core import View
+    from smartscope.vision._stage import StageConfig, StageContext, Workspace
 
 
 class ClassifyConfig(LearnedConfig):
@@ -40,7 +39,7 @@ class ClassifyConfig(LearnedConfig):
     crop_um: PositiveFloat | None = None
 
 
-class Classify(Stage[ClassifyConfig, LearnedView]):
+class Classify(LearnedStage[ClassifyConfig]):
     """Tells what kind each object is, or the whole image, with a model.
 
     Beyond the border of the image a crop repeats it. A crop of several channels has
@@ -84,10 +83,6 @@ class Classify(Stage[ClassifyConfig, LearnedView]):
             )
         return height, width
 
-    def inputs(self) -> tuple[Input, ...]:
-        """All channels it names."""
-        return self.named()
-
     def features(self) -> frozenset[str] | None:
         """Class, confidence, and the score of each class."""
         if self.config.each == "image":
@@ -95,10 +90,6 @@ class Classify(Stage[ClassifyConfig, LearnedView]):
         if not self._names:
             return None
         return frozenset({"class", "confidence", *self._names})
-
-    def start(self, view: View) -> LearnedView:
-        """Memory of the model."""
-        return self.learned.start()
 
     def warm_up(
         self, shape: tuple[int, int], planes: int, pixel_um: float | None

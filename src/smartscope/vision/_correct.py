@@ -18,8 +18,8 @@ from smartscope.core import ConfigError, View
 from smartscope.vision._images import grow, shrink, smooth
 from smartscope.vision._learned import LearnedConfig
 from smartscope.vision._learned_images import resized
-from smartscope.vision._learned_run import Learned, LearnedView
-from smartscope.vision._stage import Input, Stage, StageConfig, StageContext, Workspace
+from smartscope.vision._learned_run import Learned, LearnedStage, LearnedView
+from smartscope.vision._stage import Stage, StageConfig, StageContext, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,7 +218,7 @@ class DenoiseConfig(LearnedConfig):
     sigma_um: float = Field(0.5, gt=0)
 
 
-class Denoise(Stage[DenoiseConfig, LearnedView]):
+class Denoise(LearnedStage[DenoiseConfig]):
     """Reduces pixel noise with a classical filter or a learned model.
 
     A model of several channels restores the first one that ``on`` names; one that
@@ -239,17 +239,9 @@ class Denoise(Stage[DenoiseConfig, LearnedView]):
                 stack=True,
             )
 
-    def inputs(self) -> tuple[Input, ...]:
-        """All channels it names."""
-        return self.named()
-
     def features(self) -> frozenset[str]:
         """None."""
         return frozenset()
-
-    def start(self, view: View) -> LearnedView | None:
-        """Memory of the model."""
-        return self.learned.start() if self.learned is not None else None
 
     def process(self, work: Workspace, state: Any) -> None:
         """Replace the input by its smoothed self."""

@@ -8,17 +8,15 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from scipy import ndimage
 
-from smartscope.core.objects import NO_DETECTIONS
 from smartscope.vision._labels import Pixels, detections_of
 from smartscope.vision._learned import LearnedConfig
 from smartscope.vision._learned_checks import check_threshold
-from smartscope.vision._learned_objects import objects_of, points_of
-from smartscope.vision._learned_run import Learned, LearnedView
-from smartscope.vision._spots import place_points
-from smartscope.vision._stage import Input, Stage, StageConfig, StageContext, Workspace
+from smartscope.vision._learned_objects import objects_of
+from smartscope.vision._learned_run import Learned, LearnedStage, LearnedView
+from smartscope.vision._spots import place_peaks
 
 if TYPE_CHECKING:
-    from smartscope.core import View
+    from smartscope.vision._stage import StageConfig, StageContext, Workspace
 
 _RADIUS_PX = 3.0
 
@@ -52,7 +50,7 @@ class DetectConfig(LearnedConfig):
         return self
 
 
-class Detect(Stage[DetectConfig, LearnedView]):
+class Detect(LearnedStage[DetectConfig]):
     """Finds objects with a model, quicker than `segment` and without a label image.
 
     Objects of a ``mask`` that touch count as one; `segment` parts them.
@@ -72,38 +70,20 @@ class Detect(Stage[DetectConfig, LearnedView]):
         )
         check_threshold(config.threshold, self.learned.kind)
 
-    def inputs(self) -> tuple[Input, ...]:
-        """All channels it names."""
-        return self.named()
-
     def features(self) -> frozenset[str]:
         """None beyond area and score."""
         return frozenset()
 
-    def start(self, view: View) -> LearnedView:
-        """Memory of the model."""
-        return self.learned.start()
-
     def process(self, work: Workspace, state: LearnedView) -> None:
         """Fill regions and detections."""
-        work.labels, work.regions, work.detections = None, None, NO_DETECTIONS
-        work.processed = work.flat(self.input)
+        self._cleared(work)
         answer = self.learned.see(work, state)
         if answer is None:
             return
-        threshold = self.learned.threshold(self.config.threshold)
         with work.timed(f"{self.learned.stage}.decode"):
             if self.learned.kind == "spots":
                 radius_px = self._radius_px(work, answer.zoom[0])
-                found = points_of(
-                    self.learned,
-                    answer,
-                    threshold=threshold,
-                    apart_px=radius_px,
-                    said="radius_um" in self.config.model_fields_set,
-                )
-                points = answer.points(found.y_px, found.x_px)
-                place_points(work, points, found.score, radius_px)
+                place_peaks(work, self.learned, answer, self.config, radius_px)
                 return
             areas = self.config.min_area_um2, self.config.max_area_um2 or np.inf
             least_px, most_px = (area / work.pixel_area_um2 for area in areas)
@@ -111,7 +91,7 @@ class Detect(Stage[DetectConfig, LearnedView]):
                 self.learned,
                 answer,
                 work.shape,
-                threshold=threshold,
+                threshold=self.learned.threshold(self.config.threshold),
                 areas_px=(least_px, most_px),
                 split=_whole,
             )

@@ -10,11 +10,11 @@ from pydantic import Field, PositiveFloat
 
 from smartscope.core import ConfigError, Event
 from smartscope.vision._learned import LearnedConfig
-from smartscope.vision._learned_run import Answer, Learned, LearnedView
-from smartscope.vision._stage import Input, Stage, StageConfig, StageContext, Workspace
+from smartscope.vision._learned_run import Answer, Learned, LearnedStage, LearnedView
 
 if TYPE_CHECKING:
     from smartscope.core import View
+    from smartscope.vision._stage import StageConfig, StageContext, Workspace
     from smartscope.vision.decode import EventFinder, FoundEvent
 
 _APART_PX = 10.0
@@ -52,7 +52,7 @@ class _Memory:
     going: dict[int, Event] = field(default_factory=dict)
 
 
-class LearnedEvent(Stage[LearnedEventConfig, LearnedView]):
+class LearnedEvent(LearnedStage[LearnedEventConfig]):
     """Reports what a model sees happen in the last frames, with place and duration.
 
     A frame exposed while the stage moved is not looked at. When the field jumps, what
@@ -75,10 +75,6 @@ class LearnedEvent(Stage[LearnedEventConfig, LearnedView]):
                 fix="give 'kind'",
             )
         self._kind = str(kind)
-
-    def inputs(self) -> tuple[Input, ...]:
-        """All channels it names."""
-        return self.named()
 
     def features(self) -> frozenset[str]:
         """None."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from smartscope.core import ConfigError, ModelError
 from smartscope.core.geometry import UNCALIBRATED
+from smartscope.core.objects import NO_DETECTIONS
 from smartscope.vision._learned_checks import (
     check_inputs,
     check_output,
@@ -20,7 +21,7 @@ from smartscope.vision._learned_checks import (
 )
 from smartscope.vision._learned_images import as_channels, plane_of, resized
 from smartscope.vision._learned_window import Place, Window
-from smartscope.vision._stage import Alarm, Input
+from smartscope.vision._stage import Alarm, ConfigT, Input, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from smartscope.core import View
     from smartscope.inference import Domain, Familiarity, Model
     from smartscope.vision._learned import LearnedConfig, Remote
     from smartscope.vision._stage import StageContext, Workspace
@@ -404,6 +406,24 @@ class Learned:
         work.alarms.append(Alarm(self.stage, wanted.action, reason))
         if view.strange == wanted.after_frames:
             self._say(reason)
+
+
+class LearnedStage(Stage[ConfigT, LearnedView]):
+    """Base of the stages that take a model; it gets all channels that ``on`` names."""
+
+    def inputs(self) -> tuple[Input, ...]:
+        """All channels it names."""
+        return self.named()
+
+    def start(self, view: View) -> LearnedView | None:
+        """Memory of the model, where there is one."""
+        return None if self.learned is None else self.learned.start()
+
+    def _cleared(self, work: Workspace) -> NDArray[np.float32]:
+        """Image to find objects in, which is shown; earlier objects are gone."""
+        work.labels, work.regions, work.detections = None, None, NO_DETECTIONS
+        work.processed = image = work.flat(self.input)
+        return image
 
 
 def _runtime(

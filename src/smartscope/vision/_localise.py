@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import PositiveFloat  # noqa: TC002 - pydantic reads it at run time
 
 from smartscope.core import ModelError
-from smartscope.core.objects import NO_DETECTIONS
 from smartscope.vision._learned import LearnedConfig
-from smartscope.vision._learned_objects import points_of
-from smartscope.vision._learned_run import Answer, Learned, LearnedView
-from smartscope.vision._spots import place_points
-from smartscope.vision._stage import Input, Stage, StageConfig, StageContext, Workspace
+from smartscope.vision._learned_run import Answer, Learned, LearnedStage, LearnedView
+from smartscope.vision._spots import place_peaks, place_points
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from smartscope.core import View
+    from smartscope.vision._stage import StageConfig, StageContext, Workspace
     from smartscope.vision.decode import Emitters
 
 _MAPS = 10
@@ -46,7 +43,7 @@ class LocaliseConfig(LearnedConfig):
     radius_um: PositiveFloat = 0.25
 
 
-class Localise(Stage[LocaliseConfig, LearnedView]):
+class Localise(LearnedStage[LocaliseConfig]):
     """Finds spots and single emitters to a fraction of a pixel with a model.
 
     Of emitters the features are what the model gives of ``photons``, ``background``
@@ -68,41 +65,24 @@ class Localise(Stage[LocaliseConfig, LearnedView]):
         )
         self._density = bool(self.learned.option("density", False))
 
-    def inputs(self) -> tuple[Input, ...]:
-        """All channels it names."""
-        return self.named()
-
     def features(self) -> frozenset[str]:
         """What the model says of each emitter."""
         if self.learned.kind == "spots":
             return frozenset()
         return frozenset({"photons"} if self._density else {*_PLAIN, *_PIXELS})
 
-    def start(self, view: View) -> LearnedView:
-        """Memory of the model."""
-        return self.learned.start()
-
     def process(self, work: Workspace, state: LearnedView) -> None:
         """Fill detections and their regions."""
         radius_px = work.px(self.config.radius_um)
-        work.labels, work.regions, work.detections = None, None, NO_DETECTIONS
-        work.processed = work.flat(self.input)
+        self._cleared(work)
         answer = self.learned.see(work, state)
         if answer is None:
             return
-        threshold = self.learned.threshold(self.config.threshold)
         with work.timed(f"{self.learned.stage}.decode"):
             if self.learned.kind == "spots":
-                found = points_of(
-                    self.learned,
-                    answer,
-                    threshold=threshold,
-                    apart_px=radius_px,
-                    said="radius_um" in self.config.model_fields_set,
-                )
-                points = answer.points(found.y_px, found.x_px)
-                place_points(work, points, found.score, radius_px)
+                place_peaks(work, self.learned, answer, self.config, radius_px)
                 return
+            threshold = self.learned.threshold(self.config.threshold)
             emitters = self._emitters(answer, threshold)
             points = answer.points(emitters.y_px, emitters.x_px)
             features = _features(emitters, work, answer.zoom)

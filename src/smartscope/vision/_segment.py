@@ -8,20 +8,19 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from scipy import ndimage
 
-from smartscope.core.objects import NO_DETECTIONS
 from smartscope.vision._images import Sample, smooth
 from smartscope.vision._labels import Pixels, detections_of, fill_holes, numbered
 from smartscope.vision._learned import LearnedConfig
 from smartscope.vision._learned_checks import check_threshold
 from smartscope.vision._learned_objects import objects_of
-from smartscope.vision._learned_run import Learned, LearnedView
+from smartscope.vision._learned_run import Learned, LearnedStage, LearnedView
 from smartscope.vision._split import split_touching
-from smartscope.vision._stage import Input, Stage, StageConfig, StageContext, Workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from smartscope.core import View
+    from smartscope.vision._stage import StageConfig, StageContext, Workspace
+
 
 # Method `local`, tuned on the fluorescence nuclei of the 2018 Data Science Bowl: a
 # generous first threshold finds dim objects, a share of each group's own mean
@@ -94,7 +93,7 @@ class SegmentConfig(LearnedConfig):
         return self
 
 
-class Segment(Stage[SegmentConfig, LearnedView]):
+class Segment(LearnedStage[SegmentConfig]):
     """Finds objects brighter than their surroundings, or as a model has learned.
 
     Score is contrast, mean brightness over the background in background noise; with a
@@ -112,17 +111,9 @@ class Segment(Stage[SegmentConfig, LearnedView]):
             )
             check_threshold(config.threshold, self.learned.kind)
 
-    def inputs(self) -> tuple[Input, ...]:
-        """All channels it names."""
-        return self.named()
-
     def features(self) -> frozenset[str]:
         """None beyond area and score."""
         return frozenset()
-
-    def start(self, view: View) -> LearnedView | None:
-        """Memory of the model."""
-        return self.learned.start() if self.learned is not None else None
 
     def process(self, work: Workspace, state: Any) -> None:
         """Fill labels, regions and detections."""
@@ -132,8 +123,7 @@ class Segment(Stage[SegmentConfig, LearnedView]):
             self._by_brightness(work)
 
     def _by_model(self, work: Workspace, learned: Learned, state: LearnedView) -> None:
-        work.labels, work.regions, work.detections = None, None, NO_DETECTIONS
-        work.processed = work.flat(self.input)
+        self._cleared(work)
         answer = learned.see(work, state)
         if answer is None:
             return

@@ -8,20 +8,21 @@ import numpy as np
 from pydantic import PositiveFloat  # noqa: TC002 - pydantic reads it at run time
 from scipy import ndimage
 
-from smartscope.core.objects import NO_DETECTIONS
 from smartscope.vision._labels import detections_of
 from smartscope.vision._learned import LearnedConfig
 from smartscope.vision._learned_objects import points_of
-from smartscope.vision._learned_run import Learned, LearnedView
+from smartscope.vision._learned_run import Learned, LearnedStage
 from smartscope.vision._regions import Regions
-from smartscope.vision._stage import Input, Stage, StageConfig, StageContext, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from smartscope.core import View
+    from smartscope.vision._detect import DetectConfig
+    from smartscope.vision._learned_run import Answer
+    from smartscope.vision._localise import LocaliseConfig
+    from smartscope.vision._stage import StageConfig, StageContext, Workspace
 
 # Answer to the steps of the camera's converter, the least noise there can be.
 _QUIET = 0.1
@@ -48,7 +49,7 @@ class SpotsConfig(LearnedConfig):
     threshold: PositiveFloat | None = None
 
 
-class Spots(Stage[SpotsConfig, LearnedView]):
+class Spots(LearnedStage[SpotsConfig]):
     """Finds spots of one size, to a fraction of a pixel.
 
     Local maxima of the scale-normalised Laplacian of Gaussian (Lindeberg 1998), with
@@ -71,23 +72,14 @@ class Spots(Stage[SpotsConfig, LearnedView]):
                 inputs=self.inputs(),
             )
 
-    def inputs(self) -> tuple[Input, ...]:
-        """All channels it names."""
-        return self.named()
-
     def features(self) -> frozenset[str]:
         """None beyond area and score."""
         return frozenset()
 
-    def start(self, view: View) -> LearnedView | None:
-        """Memory of the model."""
-        return self.learned.start() if self.learned is not None else None
-
     def process(self, work: Workspace, state: Any) -> None:
         """Fill detections and their regions; there is no label image."""
         radius_px = work.px(self.config.radius_um)
-        work.labels, work.regions, work.detections = None, None, NO_DETECTIONS
-        work.processed = image = work.flat(self.input)
+        image = self._cleared(work)
         if self.learned is None:
             answer, unit = _filtered(image, radius_px)
             threshold = self.config.threshold or _SIGMAS
@@ -97,15 +89,26 @@ class Spots(Stage[SpotsConfig, LearnedView]):
         seen = self.learned.see(work, state)
         if seen is not None:
             with work.timed(f"{self.learned.stage}.decode"):
-                found = points_of(
-                    self.learned,
-                    seen,
-                    threshold=self.learned.threshold(self.config.threshold),
-                    apart_px=radius_px,
-                    said="radius_um" in self.config.model_fields_set,
-                )
-                points = seen.points(found.y_px, found.x_px)
-                place_points(work, points, found.score, radius_px)
+                place_peaks(work, self.learned, seen, self.config, radius_px)
+
+
+def place_peaks(
+    work: Workspace,
+    learned: Learned,
+    answer: Answer,
+    config: SpotsConfig | DetectConfig | LocaliseConfig,
+    radius_px: float,
+) -> None:
+    """Make detections of the peaks in a model's map, as `place_points` does."""
+    found = points_of(
+        learned,
+        answer,
+        threshold=learned.threshold(config.threshold),
+        apart_px=radius_px,
+        said="radius_um" in config.model_fields_set,
+    )
+    points = answer.points(found.y_px, found.x_px)
+    place_points(work, points, found.score, radius_px)
 
 
 def place_points(

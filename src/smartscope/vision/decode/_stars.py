@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from smartscope.core import ModelError
 from smartscope.vision.decode._overlap import Shapes
 
 if TYPE_CHECKING:
@@ -92,6 +93,11 @@ def rays_to_labels(
         Test each proposal with each winner, with many samples: the plain method, slow.
         Otherwise all local maxima are taken at once, then those among what they left
         standing, and only doubtful overlaps are looked at closely.
+
+    Raises
+    ------
+    ModelError
+        A proposal has rays that are not finite.
     """
     height, width = (-(-side // grid) for side in shape)
     prob, rays = prob[:height, :width], rays[:, :height, :width]
@@ -102,7 +108,10 @@ def rays_to_labels(
         place = _best(prob, place, max(_MOST, prob.size // _SHARE))
     place = place[np.argsort(-prob.ravel()[place], kind="stable")]
     y, x = np.divmod(place, max(prob.shape[1], 1))
-    shapes = Shapes.of(y * grid, x * grid, rays.reshape(len(rays), -1)[:, place].T)
+    lengths = rays.reshape(len(rays), -1)[:, place].T
+    if not np.isfinite(lengths).all():
+        raise ModelError("the model gives rays that are not finite where objects are")
+    shapes = Shapes.of(y * grid, x * grid, lengths)
     if exhaustive:
         kept = _one_by_one(shapes, nms)
     else:
