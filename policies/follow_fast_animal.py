@@ -29,14 +29,14 @@ class FollowFastAnimal(Policy):
     are absolute places in the sample: the same sight never moves the stage twice.
 
     An animal that is out of sight is expected to go on for `patience_s`; then fields
-    around the last place are looked at, in a square spiral.
+    around the last place are looked at, in a square spiral. So it is where none has
+    been in sight yet.
 
     For a stream, or a plan that names no stage positions and has short intervals.
 
     Tracking by moving the stage as in Leifer et al., "Optogenetic manipulation of neural
     activity in freely moving Caenorhabditis elegans", Nature Methods 8, 147 (2011),
-    https://doi.org/10.1038/nmeth.1554; the prediction as in Maley et al., Nature
-    Methods 8, 141 (2011) is left to a fading-memory filter (`Forecast`).
+    https://doi.org/10.1038/nmeth.1554
     """
 
     requires = ("stage", "affine")
@@ -65,6 +65,7 @@ class FollowFastAnimal(Policy):
     """The spiral begins anew after so many rings around the last place."""
 
     _forecast: Forecast = PrivateAttr()
+    _home: Place | None = PrivateAttr(None)
     _seen_s: float = PrivateAttr(-math.inf)
     _asked_s: float | None = PrivateAttr(None)
     _lag_s: float | None = PrivateAttr(None)
@@ -92,22 +93,21 @@ class FollowFastAnimal(Policy):
             yield Nothing(reason="the last move does not show yet", state="waiting")
             return
         self._measure_lag(seen.t_s)
-        if not self._forecast.position:
-            yield Nothing(reason="no animal has been in sight yet", state="waiting")
-        elif self._lost_s(now_s) <= self.patience_s:
+        if self._home is None:
+            self._home, self._seen_s = seen.field_centre_um(), max(self._seen_s, now_s)
+        if self._forecast.position and self._lost_s(now_s) <= self.patience_s:
             yield self._follow(seen, now_s)
-        else:
+        elif self._lost_s(now_s) > self.patience_s:
             yield self._search(seen, now_s)
+        else:
+            yield Nothing(reason="no animal has been in sight yet", state="waiting")
 
     # -------------------------------------------------------------- where it is
 
     def _find(self, seen: Observation, now_s: float) -> Place | None:
         """Place of the animal in the sample, None if nothing in sight can be it."""
         found = seen.detections
-        if not len(found):
-            return None
-        named = {"area_um2": found.area_um2, "score": found.score, **found.features}
-        values = named.get(self.feature)
+        values = found.values(self.feature)
         if values is None:
             return None
         fits = np.isfinite(values) & (values >= self.least)
@@ -147,7 +147,7 @@ class FollowFastAnimal(Policy):
     def _search(self, seen: Observation, now_s: float) -> Action:
         """Next field of the spiral around the place where its forecast ended."""
         last = self._forecast.predict(self._seen_s + self.patience_s)
-        middle = self._allowed((last[0], last[1]))
+        middle = self._allowed((last[0], last[1]) if last else self._home or (0.0, 0.0))
         (a, b), (c, d) = seen.pixel_map.matrix
         height, width = seen.shape
         step = 1 - self.overlap

@@ -18,7 +18,12 @@ QUIET = {
     "bleach_half_dose": 1e12,
     "harm_dose": 1e12,
 }
-ONE = QUIET | {"cells": 1, "area_um": (1.0, 1.0), "photons_per_ms": 200.0}
+ONE = QUIET | {
+    "camera": {"read_noise_e": 0.0},
+    "cells": 1,
+    "area_um": (1.0, 1.0),
+    "photons_per_ms": 15.0,
+}
 
 
 def _bench(lab, **changes):
@@ -80,7 +85,7 @@ def test_the_pixels_brighten_where_and_when_the_truth_says(lab):
 
 
 @pytest.mark.parametrize("rate", [2.0, 4.0])
-def test_spikes_come_at_their_rate_and_at_exponential_intervals(lab, rate):
+def test_spikes_come_at_their_rate_independently(lab, rate):
     counts = []
     for seed in range(4):
         bench = _bench(lab, seed=seed, **QUIET, cells=50, rate_per_min=rate)
@@ -90,8 +95,6 @@ def test_spikes_come_at_their_rate_and_at_exponential_intervals(lab, rate):
         assert onsets == sorted(onsets)
     expected = 4 * 50 * rate * 2
     assert abs(sum(counts) - expected) < 3.5 * np.sqrt(expected)
-    own = [e.onset_s for e in events if e.object_id == 1]
-    assert len(own) > 1
     cells = [e.object_id for e in events]
     # A Poisson count varies as much as its mean.
     spread = np.bincount(cells, minlength=51)[1:]

@@ -134,8 +134,8 @@ def _specimen(wanted: Wanted) -> int:
     if frames is not None and frames < 1:
         raise ConfigError("no frame to draw", field="-n", fix="give 1 or more")
     made = bench_specimen(frames=frames, full=wanted.full, progress=_say)
-    _print(
-        wanted,
+    print_result(
+        wanted.json_to,
         plain=lambda: specimen_to_json(made),
         text=lambda: (specimen_to_markdown if wanted.markdown else specimen_to_text)(
             made

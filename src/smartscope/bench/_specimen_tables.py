@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from smartscope.bench._tables import _markdown_table, _text_table
+from smartscope.bench._tables import markdown_table, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,12 +36,12 @@ def specimen_to_json(made: SpecimenBench) -> dict[str, Any]:
 
 def specimen_to_markdown(made: SpecimenBench) -> str:
     """For the documentation."""
-    return _render(made, _markdown_table)
+    return _render(made, markdown_table)
 
 
 def specimen_to_text(made: SpecimenBench) -> str:
     """For a terminal."""
-    return _render(made, _text_table)
+    return _render(made, text_table)
 
 
 def _render(

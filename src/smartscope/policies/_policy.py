@@ -50,6 +50,8 @@ class PolicyContext:
         Side of one image pixel in the sample; None is not calibrated.
     roles : frozenset of str
         What the rig gives: ``stage``, ``affine``, ``focus``, ``light``, ``slm``.
+    positions : int
+        Fields of the plan; 0 is not known.
     stage_um : (x low, x high, y low, y high) or None
         Where the stage may go, um; None is not known.
     objectives : mapping of objective to (x, y, z)
@@ -67,6 +69,7 @@ class PolicyContext:
     interval_s: float | None = None
     pixel_um: float | None = None
     roles: frozenset[str] = frozenset()
+    positions: int = 0
     stage_um: tuple[float, float, float, float] | None = None
     objectives: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     effect_after_frames: Mapping[str, int] = field(default_factory=dict)

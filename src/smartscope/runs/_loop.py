@@ -56,6 +56,7 @@ def context_of(
         interval_s=facts.interval_s,
         pixel_um=pixel_um,
         roles=filled_needs(files.rig, objective),
+        positions=len(facts.names),
         stage_um=None if box is None else (*box.x, *box.y),
         objectives={n: c.offset_um for n, c in files.rig.calibration.items()},
         effect_after_frames=_effect_after_frames(files.rig),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from math import isfinite, isnan
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from smartscope.config import MEASURES, load_experiment
@@ -12,7 +13,7 @@ from smartscope.core import ConfigError
 from smartscope.score._film import Course, Film
 from smartscope.score._score import Scenario, Scoreboard, verdicts
 from smartscope.score._stats import DRAWS
-from smartscope.score._words import ARMS, METHOD, WORDS
+from smartscope.score._words import ARMS, INTRODUCTION, METHOD, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Draw = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
 
 FORMAT = 1
+_PAGE_WIDTH = 140
 _VERDICT = {True: "met", False: "not met", None: "nothing to compare"}
 _COMPARED: tuple[tuple[str, How], ...] = (
     ("dose", "saving"),
@@ -57,32 +59,24 @@ def to_markdown(board: Scoreboard, images: str = "") -> str:
 def page(board: Scoreboard, images: str) -> str:
     """The whole of ``docs/scoreboard.md``."""
     meanings = [f"* **{w.title}**: {w.meaning}" for w in WORDS.values()]
-    return "\n".join(
-        [
-            "# Scoreboard",
-            "",
-            "Which policy is better, on specimens whose truth is known. Written by "
-            "`smartscope score --write-docs`; do not edit it by hand. The scenarios "
-            "are `demo_configs/scenarios/*.yaml`.",
-            "",
-            "Arms differ in nothing but their policies. *policy*: the experiment as it "
-            "is; *fixed fast*, *fixed slow*: always that rate; *random, same duty*: "
-            "fast at random times, as much as the policy on the same specimen; *no "
-            "policy*: the plan alone. No policy and no stage of vision sees the truth.",
-            "",
-            "`smartscope score EXPERIMENT --seeds 8` does the same for a policy of your "
-            "own, on any rig with a specimen; what an experiment says about it stands "
-            "in its section [`score`](experiment-file.md#score). Parameters are chosen "
-            "with `--tuning`, on specimens that no page shows.",
-            "",
-            "## What is measured",
-            "",
-            *meanings,
-            "",
-            METHOD.format(draws=DRAWS),
-            "",
-            to_markdown(board, images),
-        ]
+    parts = [
+        "# Scoreboard",
+        *(_filled(text) for text in INTRODUCTION),
+        "## What is measured",
+        "\n".join(_filled(meaning, "  ") for meaning in meanings),
+        _filled(METHOD.format(draws=DRAWS)),
+        to_markdown(board, images),
+    ]
+    return "\n\n".join(parts).rstrip() + "\n"
+
+
+def _filled(text: str, indent: str = "") -> str:
+    return fill(
+        text,
+        _PAGE_WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

@@ -151,3 +151,18 @@ METHOD = (
     "specimen drawn together; where no draw differs, the counts of a comparison get an "
     "interval from the score intervals of both (Newcombe 1998; Donner and Zou 2012)."
 )
+
+INTRODUCTION = (
+    "Which policy is better, on specimens whose truth is known. Written by "
+    "`smartscope score --full --write-docs docs/scoreboard.md`; do not edit it by "
+    "hand. The scenarios are `demo_configs/scenarios/*.yaml`.",
+    "Arms differ in nothing but their policies. *policy*: the experiment as it is; "
+    "*fixed fast*, *fixed slow*: always that rate; *random, same duty*: fast at random "
+    "times, as much as the policy on the same specimen; *no policy*: the plan alone. "
+    "No policy and no stage of vision sees the truth.",
+    "`smartscope score EXPERIMENT --seeds 8` does the same for a policy of your own, "
+    "on any rig with a specimen; what an experiment says about it stands in its "
+    "section [`score`](experiment-file.md#score). Parameters are chosen with "
+    "`--tuning`, on specimens that no page shows.",
+)
+"""How ``docs/scoreboard.md`` begins."""

@@ -11,8 +11,12 @@ from smartscope.specimen._biology import Backdrop, Biology, Light, Moment, Now, 
 from smartscope.specimen._camera import Camera
 from smartscope.specimen._dividing import DividingCells, Runner
 from smartscope.specimen._events import TrueEvent
-from smartscope.specimen._kind_crawling_animal import CrawlingAnimal
+from smartscope.specimen._kind_bacteria import Bacteria
+from smartscope.specimen._kind_blinking_molecules import BlinkingMolecules
 from smartscope.specimen._kind_calcium_cells import CalciumCells
+from smartscope.specimen._kind_crawling_animal import CrawlingAnimal
+from smartscope.specimen._kind_optogenetic_cell import OptogeneticCell
+from smartscope.specimen._kind_vesicles import Vesicles
 from smartscope.specimen._living import LivingSpecimen
 from smartscope.specimen._mitochondria import Mitochondria
 from smartscope.specimen._optics import Optics
@@ -20,17 +24,20 @@ from smartscope.specimen._parameters import Parameters
 from smartscope.specimen._pattern import Pattern
 from smartscope.specimen._picture import Picture
 from smartscope.specimen._registry import make_specimen, specimen_kinds
-from smartscope.specimen._sample import Sample
+from smartscope.specimen._sample import Debris, Sample
 from smartscope.specimen._threads import thread_count, use_threads
 from smartscope.specimen._truth import Division, Truth, truth_rows
 from smartscope.specimen._view import Specimen, SpecimenView
 
 __all__ = [
     "Backdrop",
+    "Bacteria",
     "Biology",
+    "BlinkingMolecules",
     "CalciumCells",
     "Camera",
     "CrawlingAnimal",
+    "Debris",
     "DividingCells",
     "Division",
     "Light",
@@ -39,6 +46,7 @@ __all__ = [
     "Moment",
     "Now",
     "Optics",
+    "OptogeneticCell",
     "Parameters",
     "Pattern",
     "Picture",
@@ -49,6 +57,7 @@ __all__ = [
     "SpecimenView",
     "TrueEvent",
     "Truth",
+    "Vesicles",
     "make_specimen",
     "specimen_kinds",
     "thread_count",

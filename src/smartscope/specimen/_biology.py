@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from smartscope.specimen._distractors import Distractors
     from smartscope.specimen._events import TrueEvent
     from smartscope.specimen._picture import Picture
     from smartscope.specimen._truth import Division
@@ -223,6 +224,10 @@ class Biology(ABC, Generic[S, P]):
     def speed_um_s(self, state: S) -> float:
         """Of the fastest object: an exposure is cut where it moves by a pixel."""
         return 0.0
+
+    def distractors(self) -> Sequence[Distractors]:
+        """What this kind has in the picture that is not the sample, beside debris."""
+        return ()
 
     def roles(self) -> Mapping[str, Role]:
         """What light does here; a kind with light of its own adds to these."""

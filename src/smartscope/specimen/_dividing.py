@@ -75,6 +75,12 @@ class DividingCells(Sample):
         How long a dead cell takes to shrink and fade away.
     z_spread_um : float
         Standard deviation of the cells' focus around that of the sample.
+    floating_cells, floating_um : float
+        Cells that float out of focus above the others, for each of `cells`, and their
+        typical height; they are not in the truth.
+    dead_cells : float
+        Dead rounded cells with bright nuclei, often in fragments, for each of
+        `cells`; they are not in the truth.
     """
 
     contents: ClassVar[tuple[str, ...]] = ("nuclei", "cytoplasm", "brightfield")
@@ -97,3 +103,6 @@ class DividingCells(Sample):
     texture: float = Field(0.8, ge=0, le=1)
     death_s: PositiveFloat = 600.0
     z_spread_um: NonNegativeFloat = 1.0
+    floating_cells: NonNegativeFloat = 0.0
+    floating_um: PositiveFloat = 30.0
+    dead_cells: NonNegativeFloat = 0.0

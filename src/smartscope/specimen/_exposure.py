@@ -109,6 +109,8 @@ class Exposure:
     ----------
     backdrop : callable
         From the content of the channel to what is seen beside objects.
+    canvas : ndarray (y, x) float32
+        Zeros; overwritten.
     """
 
     def __init__(
@@ -117,14 +119,15 @@ class Exposure:
         backdrop: Callable[[str], Backdrop],
         seed: int,
         start_ns: int,
+        canvas: NDArray[np.float32],
     ) -> None:
         self._scene = scene
         self._seed = seed
         self._start_ns = start_ns
         self._content = scene.sample.content(scene.view.channel)
         self._backdrop = backdrop(self._content)
-        self._canvas = np.zeros(scene.view.shape, np.float32)
-        self._lit = False
+        self._canvas = canvas
+        self._flat_field = scene.sample.flat_field(scene.view)
         self._backdrop_ms = 0.0
 
     def shots(self, t0_ns: int, t1_ns: int, speed_um_s: float) -> Iterator[Shot]:
@@ -158,7 +161,6 @@ class Exposure:
         """Make the picture of a part; what is painted on it counts afterwards."""
         scene = self._scene
         p, view = scene.sample, scene.view
-        self._lit = True
         shaped = shot.pattern is not None and any(
             beam.shaped for beam in shot.full_ms.values()
         )
@@ -208,13 +210,14 @@ class Exposure:
     def _flat_electrons(self, full_ms: float) -> float:
         return self._backdrop.photons_per_ms * self._scene.view.binning**2 * full_ms
 
-    def electrons(self) -> NDArray[np.float32]:
-        """Expected electrons (y, x) of all parts, >= 0."""
-        canvas = self._canvas
-        canvas += np.float32(self._flat_electrons(self._backdrop_ms))
-        flat = self._scene.sample.flat_field(self._scene.view) if self._lit else None
-        if flat is not None:
-            canvas *= flat
+    def electrons(self, rows: slice) -> NDArray[np.float32]:
+        """Expected electrons (y, x) of some rows, >= 0; ask for each row once."""
+        canvas = self._canvas[rows]
+        if level := self._flat_electrons(self._backdrop_ms):
+            canvas += np.float32(level)
+        if self._flat_field is not None:
+            down, across = self._flat_field
+            canvas *= np.add.outer(down[rows], across)
         if self._backdrop.role == TRANSMISSION:
             # Things in the way take light away, together more than there is.
             np.maximum(canvas, 0, out=canvas)

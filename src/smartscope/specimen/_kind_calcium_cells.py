@@ -8,7 +8,7 @@ are drawn in continuous time and an exposure sees their true mean over it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import log
+from math import exp, log
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -284,9 +284,8 @@ class CalciumCellsBiology(Biology[Tissue, CalciumCells]):
     def _scale(self) -> float:
         """Makes the peak of a mean transient `dff`."""
         ratio = self.p.rise_s / self.p.decay_s
-        return self.p.dff / (
-            ratio ** (ratio / (1 - ratio)) - ratio ** (1 / (1 - ratio))
-        )
+        peak = exp(log(ratio) * ratio / (1 - ratio)) - exp(log(ratio) / (1 - ratio))
+        return self.p.dff / peak
 
     # --- looks
 

@@ -14,6 +14,7 @@ from smartscope.specimen._biology import (
     TRANSMISSION,
     Biology,
 )
+from smartscope.specimen._bystanders import dead_cells, floating_cells
 from smartscope.specimen._colony import Colony, found_colony, next_step
 from smartscope.specimen._dividing import DividingCells
 from smartscope.specimen._events import TrueEvent
@@ -27,9 +28,12 @@ from smartscope.specimen._population import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from smartscope.specimen._biology import Light, Moment, Now
+    from smartscope.specimen._distractors import Distractors
     from smartscope.specimen._picture import Picture
     from smartscope.specimen._truth import Division, Truth
 
@@ -76,6 +80,10 @@ class DividingCellsBiology(Biology[Colony, DividingCells]):
         """Of the fastest cell."""
         speed = np.hypot(state.cells.vx_um_s, state.cells.vy_um_s)
         return float(speed.max(initial=0.0))
+
+    def distractors(self) -> Sequence[Distractors]:
+        """Cells that float above, and dead ones."""
+        return floating_cells(self.p, self.seed), dead_cells(self.p, self.seed)
 
     def paint(self, state: Colony, moment: Moment, picture: Picture) -> None:
         """What the channel shows: nuclei, cell bodies, or both without any label."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from smartscope.core import NS_PER_MS, NS_PER_S, SmartscopeError
 from smartscope.specimen._biology import Light, Moment, Now
-from smartscope.specimen._camera import noise_generator
 from smartscope.specimen._drift import Drift
 from smartscope.specimen._exposure import Exposure, Scene, light_between
 from smartscope.specimen._light import LightPath, Windows
+from smartscope.specimen._litter import with_distractors
+from smartscope.specimen._noise import noise_generator
 from smartscope.specimen._stage import settling_reach_ns
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class LivingSpecimen(Generic[S]):
     """A kind of sample brought to life; see `Biology` and the protocol `Specimen`."""
 
     def __init__(self, biology: Biology[S, Any]) -> None:
-        self.biology = biology
+        self.biology = with_distractors(biology)
         self.seed = biology.seed
         self.sample: Sample = biology.p
         self._step_ns = round(biology.step_s * NS_PER_S)
@@ -54,6 +56,7 @@ class LivingSpecimen(Generic[S]):
         self._kept: deque[_Step[S]] = deque(maxlen=_KEPT)
         self._windows = Windows()
         self._scene: Scene | None = None
+        self._canvas = np.zeros((0, 0), np.float32)
 
     def start(self, t_ns: int) -> None:
         """Begin life at `t_ns`; starting again begins anew."""
@@ -98,11 +101,9 @@ class LivingSpecimen(Generic[S]):
                 self._kept.append(step)
             self._latest_ns = t0_ns
             self._windows.forget_before(self._begin_ns(self._kept[0]))
-            noise = noise_generator(self.seed, t0_ns - start_ns)
-            camera = self.sample.camera
-            drawn = camera.draw(view.shape, noise)
-            electrons = self._electrons(self._scene, step, t0_ns, t1_ns)
-            return camera.read_out(electrons, drawn(), noise)
+            exposure = self._exposure(self._scene, step, t0_ns, t1_ns)
+            noise = partial(noise_generator, self.seed, t0_ns - start_ns)
+            return self.sample.camera.read_out(view.shape, exposure.electrons, noise)
 
     def truth(self, t_ns: int) -> Truth:
         """What is really there at `t_ns`; see `Specimen.truth`."""
@@ -187,12 +188,12 @@ class LivingSpecimen(Generic[S]):
             _add(light, received)
         return light
 
-    def _electrons(
+    def _exposure(
         self, scene: Scene, step: _Step[S], t0_ns: int, t1_ns: int
-    ) -> NDArray[np.float32]:
-        """Expected electrons (y, x) of the exposure."""
-        biology = self.biology
-        exposure = Exposure(scene, biology.backdrop, self.seed, self._started())
+    ) -> Exposure:
+        """Paint all parts of the exposure."""
+        biology, canvas = self.biology, self._blank(scene.view.shape)
+        exposure = Exposure(scene, biology.backdrop, self.seed, self._started(), canvas)
         while t0_ns < t1_ns:
             end_ns = min(t1_ns, self._begin_ns(step) + self._step_ns)
             light = self._light_between(step, self._begin_ns(step), t0_ns)
@@ -206,7 +207,15 @@ class LivingSpecimen(Generic[S]):
             t0_ns = end_ns
             if t0_ns < t1_ns:
                 step = self._advance(step, t0_ns)
-        return exposure.electrons()
+        return exposure
+
+    def _blank(self, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Zeros; the same memory again, as fresh memory of a large frame is slow."""
+        if self._canvas.shape == shape:
+            self._canvas.fill(0)
+        else:
+            self._canvas = np.zeros(shape, np.float32)
+        return self._canvas
 
 
 def _add(light: Light, received: Light) -> None:

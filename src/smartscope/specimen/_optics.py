@@ -125,8 +125,16 @@ class Optics(Parameters):
         loss = self.vignetting * ((relative * half) ** 2).sum(axis=1) / corner2
         return np.where(inside, 1.0 - loss, 0.0)
 
-    def flat_field(self, view: SpecimenView) -> NDArray[np.float32] | None:
-        """Share of the central light at each image pixel, (y, x); None is even."""
+    def flat_field(
+        self, view: SpecimenView
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Share of the central light at image pixels; None is even.
+
+        Returns
+        -------
+        down, across : ndarray (y,), (x,) float32
+            Their sum is the share at ``(y, x)``.
+        """
         if self.vignetting == 0:
             return None
         matrix, shift = image_to_sensor(
@@ -145,7 +153,7 @@ class Optics(Parameters):
         weight = self.vignetting / float((width / 2) ** 2 + (height / 2) ** 2)
         across = (0.5 - weight * row).astype(np.float32)
         down = (0.5 - weight * column).astype(np.float32)
-        return np.asarray(np.add.outer(down, across), dtype=np.float32)
+        return down, across
 
     def wobble(self, seed: int, t_s: float) -> tuple[float, float]:
         """Tremble of the stage at a moment, um."""

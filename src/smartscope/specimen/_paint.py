@@ -165,13 +165,13 @@ def _patches(
     textured = bool((grain > 0.01).any())
     if textured:
         where = _tile_index(u, v, sharp.tile[rows])
-        outline = chromatin().outline[where]
+        outline = chromatin().outline.take(where)
         outline *= grain
         outline += 1
         distance2 *= outline
     patches = _profile(distance2, sharp.level[rows])
     if textured:
-        density = chromatin().density[where]
+        density = chromatin().density.take(where)
         density *= grain
         density += 1
         patches *= density
@@ -223,7 +223,7 @@ def _profile(
     np.minimum(distance2, np.float32(_SAMPLES - 1), out=distance2)
     index = distance2.astype(np.int32)
     index += (level * _SAMPLES).astype(np.int32)[:, None, None]
-    return np.asarray(table[index])
+    return table.take(index)
 
 
 @lru_cache(maxsize=1)

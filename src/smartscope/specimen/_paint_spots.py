@@ -132,12 +132,13 @@ def _add_interpolated(
     """Add rows of the interpolated grid, the first of which is row `top`."""
     height, width = canvas.shape
     first, last = top // step, (top + height - 1) // step + 2
-    rows = coarse[first:last]
     share = np.arange(step, dtype=np.float32) / step
-    tall = (rows[1:] - rows[:-1])[:, None, :] * share[:, None]
-    tall += rows[:-1, None, :]
+    # Along the few coarse rows first: what is left to do at full size is long rows.
+    rows = coarse[first:last]
+    wide = (rows[:, 1:] - rows[:, :-1])[:, :, None] * share
+    wide += rows[:, :-1, None]
+    wide = wide.reshape(len(rows), -1)[:, :width]
+    tall = (wide[1:] - wide[:-1])[:, None, :] * share[:, None]
+    tall += wide[:-1, None, :]
     skip = top - first * step
-    tall = tall.reshape(-1, rows.shape[1])[skip : skip + height]
-    wide = (tall[:, 1:] - tall[:, :-1])[:, :, None] * share
-    wide += tall[:, :-1, None]
-    canvas += wide.reshape(height, -1)[:, :width]
+    canvas += tall.reshape(-1, width)[skip : skip + height]

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from smartscope.config import did_you_mean
 from smartscope.core import ConfigError
-from smartscope.specimen._kind_crawling_animal import CrawlingAnimalBiology
+from smartscope.specimen._kind_bacteria import BacteriaBiology
+from smartscope.specimen._kind_blinking_molecules import BlinkingMoleculesBiology
 from smartscope.specimen._kind_calcium_cells import CalciumCellsBiology
+from smartscope.specimen._kind_crawling_animal import CrawlingAnimalBiology
 from smartscope.specimen._kind_dividing_cells import DividingCellsBiology
 from smartscope.specimen._kind_mitochondria import MitochondriaBiology
+from smartscope.specimen._kind_optogenetic_cell import OptogeneticCellBiology
+from smartscope.specimen._kind_vesicles import VesiclesBiology
 from smartscope.specimen._living import LivingSpecimen
 from smartscope.specimen._parameters import read_parameters
 
@@ -21,10 +25,14 @@ if TYPE_CHECKING:
 
 
 _KINDS: dict[str, type[Biology[Any, Any]]] = {
-    "crawling_animal": CrawlingAnimalBiology,
+    "bacteria": BacteriaBiology,
+    "blinking_molecules": BlinkingMoleculesBiology,
     "calcium_cells": CalciumCellsBiology,
+    "crawling_animal": CrawlingAnimalBiology,
     "dividing_cells": DividingCellsBiology,
     "mitochondria": MitochondriaBiology,
+    "optogenetic_cell": OptogeneticCellBiology,
+    "vesicles": VesiclesBiology,
 }
 
 

@@ -8,6 +8,43 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from smartscope.specimen._camera import Camera
 from smartscope.specimen._optics import Optics
+from smartscope.specimen._parameters import Parameters
+
+
+class Debris(Parameters):
+    """Specks and irregular clumps in the sample: bright, or dark without a label.
+
+    They mean nothing and are not in the truth. They bleach as everything else.
+
+    Attributes
+    ----------
+    per_mm2 : float
+        How many; none by default.
+    brightness : float
+        In focus, over that of a typical object (`Sample.photons_per_ms`).
+    brightness_spread : float
+        Standard deviation of its natural logarithm.
+    clumps : float
+        Share that are irregular clumps, several times as wide; others are specks.
+    size_um : float
+        Radius of a speck.
+    z_spread_um : float
+        Standard deviation of their focus around that of the sample.
+    drifting, speed_um_s : float
+        Share that drifts, and how fast.
+    area_um : (x, y)
+        Extent around stage position (0, 0).
+    """
+
+    per_mm2: NonNegativeFloat = 0.0
+    brightness: NonNegativeFloat = 1.5
+    brightness_spread: NonNegativeFloat = 0.7
+    clumps: float = Field(0.3, ge=0, le=1)
+    size_um: PositiveFloat = 1.0
+    z_spread_um: NonNegativeFloat = 5.0
+    drifting: float = Field(0.2, ge=0, le=1)
+    speed_um_s: NonNegativeFloat = 0.05
+    area_um: tuple[PositiveFloat, PositiveFloat] = (1500.0, 1500.0)
 
 
 class Sample(Optics):
@@ -41,6 +78,8 @@ class Sample(Optics):
     drift_noise_um : (x, y, z)
         Random drift: root mean square after one minute; grows with the root of time.
     camera : Camera
+    debris : Debris
+        Dirt that distracts.
     """
 
     contents: ClassVar[tuple[str, ...]] = ("fluorescence",)
@@ -60,6 +99,7 @@ class Sample(Optics):
         0.0,
     )
     camera: Camera = Camera()
+    debris: Debris = Debris()
 
     @model_validator(mode="after")
     def _contents_known(self) -> Sample:

@@ -48,13 +48,6 @@ def _threads() -> ThreadPoolExecutor:
         return _pool[2]
 
 
-def begin(work: Callable[[], R]) -> Callable[[], R]:
-    """Start `work` aside; call what comes back to wait for its result."""
-    if thread_count() < 2:
-        return work
-    return _threads().submit(work).result
-
-
 def in_order(work: Callable[[A], R], parts: Iterable[A]) -> Iterator[R]:
     """Results of `work` for each part, in order, made a little ahead."""
     if thread_count() < 2:

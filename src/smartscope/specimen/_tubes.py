@@ -166,7 +166,7 @@ def join(
     """One tube (k, 2) of two; `at_end` says which end of each one touches."""
     head = one_um if at_end[0] else one_um[::-1]
     tail = two_um[::-1] if at_end[1] else two_um
-    return resampled(np.concatenate([head, tail])[None])[0]
+    return np.asarray(resampled(np.concatenate([head, tail])[None])[0])
 
 
 def advance(
