@@ -94,7 +94,6 @@ def _release(trained: TrainedSpots) -> Release:
         least_px=32,
     )
     scene = held_out("cells, like in-situ sequencing", 900, size_px=_TEST_PX)
-    made = record_of("spots", trained, heat_sigma_px=HEAT_SIGMA_PX)
     return Release(
         name="Spots in fluorescence",
         onnx=to_onnx(trained.net),
