@@ -21,7 +21,7 @@ from smartscope.inference._torch_layers import LAYERS
 from smartscope.inference._torch_operators import OPERATORS
 from smartscope.inference._torch_resize import RESIZERS
 from smartscope.inference._torch_shapes import SHAPES
-from smartscope.inference._weights_onnx import check_onnx
+from smartscope.inference._weights_onnx import DTYPES, check_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,21 +35,6 @@ _HANDLERS: Mapping[str, Callable[..., Any]] = {
     **SHAPES,
     **LAYERS,
     **RESIZERS,
-}
-_KINDS = {
-    1: "float32",
-    2: "uint8",
-    3: "int8",
-    4: "uint16",
-    5: "int16",
-    6: "int32",
-    7: "int64",
-    9: "bool",
-    10: "float16",
-    11: "float64",
-    12: "uint32",
-    13: "uint64",
-    16: "bfloat16",
 }
 # Functions that make a tensor of their own, which nobody else reads.
 _FRESH = ("conv1d", "conv2d", "conv3d", "batch_norm", "add", "sub", "mul")
@@ -350,9 +335,9 @@ class Trace:
 
     def dtype(self, kind: int) -> torch.dtype:
         """Type of torch for one of ONNX."""
-        if kind not in _KINDS:
+        if kind not in DTYPES:
             self.refuse(f"to numbers of kind {kind}")
-        found: torch.dtype = getattr(self.torch, _KINDS[kind])
+        found: torch.dtype = getattr(self.torch, DTYPES[kind])
         return found
 
     def axis(self, axis: int, rank: int) -> int:

@@ -20,7 +20,7 @@ from smartscope.inference._protocol import Port
 if TYPE_CHECKING:
     from smartscope.core import ModelError
 
-_DTYPES = {
+DTYPES = {
     1: "float32",
     2: "uint8",
     3: "int8",
@@ -35,6 +35,7 @@ _DTYPES = {
     13: "uint64",
     16: "bfloat16",
 }
+"""NumPy's names of the types of ONNX tensors."""
 _ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 16: 2}
 _DEEPEST = 32
 _FIX = "fetch or export the file again"
@@ -159,7 +160,7 @@ def _type(data: memoryview) -> tuple[str, tuple[int | None, ...]]:
     shape: list[int | None] = []
     for number, value in fields(data):
         if number == 1:
-            dtype = _DTYPES.get(_number(value), "")
+            dtype = DTYPES.get(_number(value), "")
         elif number == 2:
             for _, dimension in fields(block(value)):
                 sizes = [_number(v) for n, v in fields(block(dimension)) if n == 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from smartscope.training._recipe import (
     CITE_DSB2018,
     Trained,
     card,
-    record,
+    record_of,
     standardise,
 )
 
@@ -151,7 +151,7 @@ def _release(trained: TrainedDivisions) -> Release:
         tensors=tensors,
         card=_card(trained, {}),
         test=_test_window(),
-        files={"training.json": _record(trained)},
+        files={"training.json": record_of("divisions", trained, window=WINDOW)},
     )
 
 
@@ -167,18 +167,6 @@ def _test_window() -> NDArray[Any]:
         int(np.clip(at - _TEST_PX / 2, 0, _TEST_PX)) for at in (event.y_px, event.x_px)
     )
     return window_at(film.frames, newest)[:, y : y + _TEST_PX, x : x + _TEST_PX]
-
-
-def _record(trained: TrainedDivisions) -> bytes:
-    config = trained.config
-    folder = config.nuclei.name if config.nuclei else None
-    return record(
-        "divisions",
-        trained.losses,
-        config={**asdict(config), "nuclei": folder},
-        window=WINDOW,
-        threshold=trained.threshold,
-    )
 
 
 def _card(trained: TrainedDivisions, table: Table) -> Card:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -133,6 +133,21 @@ def record(recipe: str, losses: Sequence[float], **settings: Any) -> bytes:
         indent=1,
     )
     return (text + "\n").encode()
+
+
+def record_of(recipe: str, trained: Trained[Any, Any], **settings: Any) -> bytes:
+    """`record` of a trained network: all of its configuration, and its threshold.
+
+    Of folders only the names are kept: they lie elsewhere on another computer.
+    """
+    config = {
+        name: value.name if isinstance(value, Path) else value
+        for name, value in asdict(trained.config).items()
+    }
+    threshold = trained.threshold
+    return record(
+        recipe, trained.losses, config=config, threshold=threshold, **settings
+    )
 
 
 def card(config: Taught, training: dict[str, Any], **fields: Any) -> Card:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from smartscope.training._recipe import (
     CITE_DSB2018,
     Trained,
     card,
-    record,
+    record_of,
     standardise,
 )
 from smartscope.training._spots import (
@@ -100,19 +100,9 @@ def _release(trained: TrainedSpots) -> Release:
         tensors=tensors,
         card=_card(trained, {}),
         test=scene.image[np.newaxis],
-        files={"training.json": _record(trained)},
-    )
-
-
-def _record(trained: TrainedSpots) -> bytes:
-    config = trained.config
-    folder = config.photographs.name if config.photographs else None
-    return record(
-        "spots",
-        trained.losses,
-        config={**asdict(config), "photographs": folder},
-        heat_sigma_px=HEAT_SIGMA_PX,
-        threshold=trained.threshold,
+        files={
+            "training.json": record_of("spots", trained, heat_sigma_px=HEAT_SIGMA_PX)
+        },
     )
 
 
