@@ -34,9 +34,9 @@ class FollowFastAnimal(Policy):
 
     For a stream, or a plan that names no stage positions and has short intervals.
 
-    Tracking by moving the stage as in Leifer et al., "Optogenetic manipulation of neural
-    activity in freely moving Caenorhabditis elegans", Nature Methods 8, 147 (2011),
-    https://doi.org/10.1038/nmeth.1554
+    Tracking by moving the stage as in Leifer et al., "Optogenetic manipulation of
+    neural activity in freely moving Caenorhabditis elegans", Nature Methods 8, 147
+    (2011), https://doi.org/10.1038/nmeth.1554
     """
 
     requires = ("stage", "affine")

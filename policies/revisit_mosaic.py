@@ -1,4 +1,4 @@
-"""Come back to each field as often as it changes, and leave out those that are empty."""
+"""Come back to each field as often as it changes, and leave out the empty ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PrivateAttr, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PrivateAttr,
+    model_validator,
+)
 
 from smartscope.core import Action, Nothing, Observation, SetInterval
 from smartscope.policies import Policy

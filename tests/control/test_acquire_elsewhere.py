@@ -14,6 +14,7 @@ from smartscope.core import Acquire, View, VirtualClock
 from smartscope.record import RunFolder
 
 DEMO = Path(__file__).parents[2] / "demo_configs"
+TWICE = {"channels": ["FITC"], "time_plan": {"loops": 2, "interval": 5}}
 POLICY = '''
 from smartscope.core import Acquire
 from smartscope.policies import Policy
@@ -48,9 +49,7 @@ def drive(sequence, place_um, *, shift=(0.0, 0.0, 0.0), z_offsets_um=()):
 
 
 def test_it_goes_there_and_the_plan_comes_back():
-    plan = useq.MDASequence(
-        channels=["FITC"], stage_positions=[(10, 20, 30)], time_plan={"loops": 2, "interval": 5}
-    )  # fmt: skip
+    plan = useq.MDASequence(stage_positions=[(10, 20, 30)], **TWICE)
     found = drive(plan, (100.0, 200.0, None))
     assert found == [
         ("baseline", 10.0, 20.0, 30.0),
@@ -60,9 +59,7 @@ def test_it_goes_there_and_the_plan_comes_back():
 
 
 def test_offsets_of_the_field_are_not_added_but_kept_where_no_place_is_named():
-    plan = useq.MDASequence(
-        channels=["FITC"], stage_positions=[(10, 20, 30)], time_plan={"loops": 2, "interval": 5}
-    )  # fmt: skip
+    plan = useq.MDASequence(stage_positions=[(10, 20, 30)], **TWICE)
     found = drive(plan, (100.0, None, None), shift=(1.0, 2.0, 0.0))
     assert found[1:] == [
         ("reaction", 100.0, 22.0, 30.0),
@@ -71,7 +68,7 @@ def test_offsets_of_the_field_are_not_added_but_kept_where_no_place_is_named():
 
 
 def test_a_plan_without_positions_returns_to_where_it_began():
-    plan = useq.MDASequence(channels=["FITC"], time_plan={"loops": 2, "interval": 5})
+    plan = useq.MDASequence(**TWICE)
     found = drive(plan, (100.0, 200.0, 9.0), z_offsets_um=(-1.0, 1.0))
     assert found == [
         ("baseline", None, None, None),
@@ -122,4 +119,6 @@ def test_a_run_takes_it_or_says_why_not(tmp_path, x_um, stream, status, said):
     (outcome,) = folder.outcomes
     assert (outcome.status, said in outcome.message) == (status, True), outcome.message
     if status == "scheduled":
-        assert [f.state.x_um for f in folder.frames] == pytest.approx([0, 300, 0], abs=0.1)
+        assert [f.state.x_um for f in folder.frames] == pytest.approx(
+            [0, 300, 0], abs=0.1
+        )

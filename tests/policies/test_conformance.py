@@ -35,6 +35,13 @@ def test_it_keeps_to_the_rules(name):
     assert set(found.acted) - IDLE, "no story made it act"
 
 
+def test_the_policy_beside_a_demo_keeps_to_the_rules():
+    file = shipped("demo_configs") / "burst_when.py"
+    found = check_policy(file, {"measure": "signal_to_noise", "above": 0.1})
+    assert not found.faults, f"\n{found}"
+    assert "Acquire" in found.acted
+
+
 def test_the_parameters_are_those_of_a_demo():
     assert parameters("hold_signal")["target"] == 100
     assert parameters("no_such_policy") == {}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -22,7 +23,9 @@ def policy(stage_um=(-1000.0, 1000.0, -1000.0, 1000.0), **parameters):
 
 def see(made, t_s, animal, at_um, **more):
     tracks = [] if animal is None else [cell(1, *animal, area_um2=200.0)]
-    return list(made.react(sight(t_s, tracks=tracks, at_um=(*at_um, 0.0), **more)))[0]
+    seen = sight(t_s, tracks=tracks, at_um=(*at_um, 0.0), **more)
+    (action,) = made.react(seen)
+    return action
 
 
 def follow(made, speed_um_s, *, sights=12, every_s=0.2):
@@ -123,5 +126,5 @@ def test_the_spiral_visits_every_cell_once():
     cells = [spiral(n) for n in range(81)]
     assert len(set(cells)) == 81
     assert max(abs(k) for cell in cells for k in cell) == 4
-    steps = [abs(a[0] - b[0]) + abs(a[1] - b[1]) for a, b in zip(cells, cells[1:])]  # noqa: RUF007
+    steps = [abs(a[0] - b[0]) + abs(a[1] - b[1]) for a, b in pairwise(cells)]
     assert max(steps) <= 2

@@ -11,6 +11,7 @@ OURS = ("smartscope.core", "smartscope.policies")
 LIBRARIES = (
     "__future__",
     "collections",
+    "dataclasses",
     "math",
     "numpy",
     "pydantic",

@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from smartscope.core import Acquire, ConfigError, Nothing, Outcome, SwitchObjective, View
+from smartscope.core import (
+    Acquire,
+    ConfigError,
+    Nothing,
+    Outcome,
+    SwitchObjective,
+    View,
+)
 from smartscope.policies import load_policy_class
 from smartscope.testing import CONTEXT, cell, sight
 

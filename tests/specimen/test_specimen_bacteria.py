@@ -19,7 +19,7 @@ ONE = PLAIN | {"cells": 1, "area_um": (1.0, 1.0)}
 
 
 def _bench(lab, seed=3, side=256, **changes):
-    view = lab.full_view(side, magnification=40.0)
+    view = lab.full_view(side, magnification=100.0)
     return lab.Bench(seed=seed, view=view, kind="bacteria", **changes)
 
 
@@ -119,7 +119,7 @@ def test_food_ends_and_with_it_growth(lab):
 
 
 def test_phase_contrast_shows_dark_cells_in_a_bright_halo(lab):
-    view = lab.full_view(256, magnification=40.0, channel="Rhodamine")
+    view = lab.full_view(256, magnification=100.0, channel="Rhodamine")
     bench = _bench(lab, **ONE, brightfield_photons_per_ms=400.0)
     truth = bench.truth(1.0)
     image = bench.snap(1.0, view=view).astype(float) - 100.0

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from smartscope.specimen._noise import multiplied, noise_generator, noisy_electrons
+from smartscope.specimen._noise import (
+    multiplied,
+    noise_generator,
+    noisy_electrons,
+    normals,
+)
 
 
 @pytest.mark.parametrize("background", [0.0, 0.25, 1.0, 20.0, 500.0])
@@ -202,3 +208,34 @@ def test_an_emccd_keeps_photons_and_saturates(lab):
     camera["saturation_adu"] = 300
     bench = lab.Bench(view=lab.full_view(512), camera=camera, **values)
     assert bench.snap(1.0, 20.0).max() == 300
+
+
+def test_normal_numbers_are_normal_out_to_their_tails():
+    """Against the exact shares, within five standard errors."""
+    drawn = np.sort(normals((2000, 2000), noise_generator(1, 2)).ravel().astype(float))
+    n = drawn.size
+    assert abs(drawn.mean()) < 5 / np.sqrt(n)
+    assert abs(drawn.var() - 1) < 5 * np.sqrt(2 / n)
+    assert abs((drawn**4).mean() - 3) < 5 * np.sqrt(96 / n)
+    for z in (-5.0, -4.5, -3.0, -1.0, 0.0, 2.0, 4.0, 4.3, 4.8):
+        share = stats.norm.cdf(z)
+        found = np.searchsorted(drawn, z) / n
+        assert abs(found - share) <= 5 * np.sqrt(share * (1 - share) / n), z
+    assert 4.5 < drawn.max() < 6.5
+    assert -6.5 < drawn.min() < -4.5
+
+
+def test_parts_of_an_image_have_noise_of_their_own():
+    parts = [normals((100, 100), noise_generator(1, 2, part)) for part in (0, 1, 0)]
+    assert np.array_equal(parts[0], parts[2])
+    assert abs(np.corrcoef(parts[0].ravel(), parts[1].ravel())[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("camera", [{}, {"kind": "emccd"}, {"read_noise_e": 0.2}])
+def test_no_rows_of_an_image_repeat_each_other(lab, camera):
+    bench = lab.Bench(view=lab.full_view(1024), cells=0, vignetting=0.0, camera=camera)
+    image = bench.snap(1.0).astype(float)
+    z = (image - image.mean()) / image.std()
+    # Any two rows: noise that is shared by parts would correlate fully.
+    alike = z @ z.T / z.shape[1]
+    assert np.abs(alike - np.diag(np.diag(alike))).max() < 0.3

@@ -156,7 +156,9 @@ def test_label_free_it_is_dark_on_a_bright_ground(lab):
 
 
 def test_light_slows_it_down_and_kills_it(worm):
-    bench = worm(side=512, harm_dose=100.0, speed_spread=0.0, run_s=1e6, speed_um_s=20.0)
+    bench = worm(
+        side=512, harm_dose=100.0, speed_spread=0.0, run_s=1e6, speed_um_s=20.0
+    )
     assert bench.truth(0.9).measures["speed_um_s"][0] == pytest.approx(20.0)
     bench.light(1.0, 2.5)
     bench.expose(4.0, 0.0)

@@ -31,7 +31,7 @@ SPLITTING = STILL | {
 
 
 def _bench(lab, seed=3, side=400, **changes):
-    view = lab.full_view(side, magnification=40.0)
+    view = lab.full_view(side, magnification=100.0)
     return lab.Bench(seed=seed, view=view, kind="mitochondria", **changes)
 
 
@@ -74,7 +74,7 @@ def test_onset_and_end_are_what_the_pixels_show(lab):
     span = event.end_s - event.onset_s
 
     def neck(t_s, **changes):
-        view = lab.full_view(400, magnification=40.0, **changes)
+        view = lab.full_view(400, magnification=100.0, **changes)
         return _around(bench.snap(t_s, view=view), bench, event.x_um, event.y_um)
 
     times = event.onset_s + span * np.array([-0.02, 0.01, 0.3, 0.6, 0.95, 1.03, 1.5])

@@ -19,7 +19,7 @@ CALM = {
 
 
 def _bench(lab, seed=3, side=256, **changes):
-    view = lab.full_view(side, magnification=40.0)
+    view = lab.full_view(side, magnification=100.0)
     return lab.Bench(seed=seed, view=view, kind="vesicles", **changes)
 
 
@@ -28,7 +28,7 @@ def _of(truth, kind):
 
 
 def _light_at(lab, bench, t_s, event, channel=None):
-    view = lab.full_view(256, magnification=40.0, channel=channel)
+    view = lab.full_view(256, magnification=100.0, channel=channel)
     image = bench.snap(t_s, view=view).astype(float) - 100.0
     y, x = (round(127.5 + um / 0.1) for um in (event.y_um, event.x_um))
     return image[y - 4 : y + 5, x - 4 : x + 5].sum()

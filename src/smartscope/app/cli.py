@@ -13,9 +13,13 @@ from typing import Annotated
 
 import typer
 
+from smartscope.app._bench_cli import bench_command
 from smartscope.app._guard import EXIT_CODES, guarded
-from smartscope.app._logging import start_logging
-from smartscope.app._models_cli import Json, JsonTo, models_app
+from smartscope.app._logging import quiet_pymmcore, start_logging
+from smartscope.app._models_cli import models_app
+from smartscope.app._options import Json
+from smartscope.app._policies_cli import policies_app
+from smartscope.app._score_cli import score_command
 
 __all__ = ["app", "main"]
 
@@ -51,9 +55,6 @@ app = typer.Typer(
     + ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
     + ".",
 )
-policies_app = typer.Typer(
-    no_args_is_help=True, help="List the policies, show one, or begin your own."
-)
 app.add_typer(policies_app, name="policies")
 app.add_typer(models_app, name="models")
 
@@ -64,14 +65,6 @@ def _version(value: bool) -> None:
 
         typer.echo(f"smartscope {__version__}")
         raise typer.Exit
-
-
-def _quiet_pymmcore() -> None:
-    # Whoever imports pymmcore-plus first decides whether it sets the root logger to
-    # DEBUG and opens a log file of its own: the rig does it without.
-    from smartscope.rig import import_quietly
-
-    import_quietly()
 
 
 @app.callback()
@@ -117,7 +110,7 @@ def run(
 
     Ctrl-C once ends the run in an orderly way with the light off; twice ends it now.
     """
-    _quiet_pymmcore()
+    quiet_pymmcore()
     from smartscope.app._run import run_experiment
 
     code = run_experiment(
@@ -147,7 +140,7 @@ def check(
 
     Touches no hardware and writes nothing. Forecasts time, disk and dose.
     """
-    _quiet_pymmcore()
+    quiet_pymmcore()
     from smartscope.app._inspect import check_path
 
     raise typer.Exit(check_path(path, rig=rig, as_json=as_json))
@@ -184,7 +177,7 @@ def calibrate(
     slide. On a real microscope only the light that you name is switched on, and off
     again at the end.
     """
-    _quiet_pymmcore()
+    quiet_pymmcore()
     from smartscope.app._calibrate import calibrate_rig
 
     code = calibrate_rig(
@@ -217,7 +210,7 @@ def replay(
     quiet: Quiet = False,
 ) -> None:
     """Decide again on a finished run, or run the whole loop on a recording."""
-    _quiet_pymmcore()
+    quiet_pymmcore()
     from smartscope.app._run import replay_path
 
     code = replay_path(
@@ -263,43 +256,6 @@ def report(
     raise typer.Exit(code)
 
 
-@policies_app.command("list")
-@guarded
-def policies_list(as_json: Json = False) -> None:
-    """List the shipped policies."""
-    from smartscope.app._policies import list_policies
-
-    raise typer.Exit(list_policies(as_json=as_json))
-
-
-@policies_app.command("show")
-@guarded
-def policies_show(
-    name: Annotated[
-        str, typer.Argument(help="A shipped policy, or a path to your own.")
-    ],
-) -> None:
-    """Say what a policy does and which parameters it has."""
-    from smartscope.app._policies import show_policy
-
-    raise typer.Exit(show_policy(name))
-
-
-@policies_app.command("new")
-@guarded
-def policies_new(
-    name: Annotated[str, typer.Argument(help="Its name, for example burst_on_flash.")],
-    path: Annotated[
-        Path,
-        typer.Option("--path", help="Folder to write into.", metavar="DIR"),
-    ] = Path(),
-) -> None:
-    """Write a policy that works, an experiment that uses it, and its test."""
-    from smartscope.app._policies_new import new_policy
-
-    raise typer.Exit(new_policy(name, path))
-
-
 @app.command()
 @guarded
 def doctor(
@@ -322,7 +278,7 @@ def doctor(
 ) -> None:
     """Say what is installed, what works here, and what to do about each gap."""
     if probe is not None:
-        _quiet_pymmcore()
+        quiet_pymmcore()
         from smartscope.app._probe import probe_rig
 
         code = probe_rig(
@@ -342,192 +298,8 @@ def doctor(
     raise typer.Exit(doctor_here(as_json=as_json))
 
 
-@app.command("bench")
-@guarded
-def bench_command(
-    work: Annotated[
-        str,
-        typer.Argument(
-            help="react, burst, overload, record, startup, light, or all of these: "
-            "all; soak, decoders, denoise-detect, quarter-light, specimen.",
-            metavar="WORK",
-        ),
-    ],
-    repetitions: Annotated[
-        int | None,
-        typer.Option(
-            "--repetitions",
-            "-n",
-            help="Runs of each peer, 5 if not given; specimens of quarter-light; "
-            "frames of specimen.",
-            metavar="N",
-            show_default=False,
-        ),
-    ] = None,
-    json_to: JsonTo = None,
-    markdown: Annotated[
-        bool,
-        typer.Option("--markdown", help="Print the tables of docs/benchmarks.md."),
-    ] = False,
-    scratch: Annotated[
-        Path | None,
-        typer.Option(
-            "--scratch",
-            help="Where runs are written for a moment; a RAM disk leaves the disk out.",
-            metavar="DIR",
-        ),
-    ] = None,
-    full: Annotated[
-        bool,
-        typer.Option(
-            "--full",
-            help="Soak for an hour and a quarter of an hour; denoise-detect for a "
-            "minute at each rate; quarter-light with 60 specimens.",
-        ),
-    ] = False,
-    rate: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--rate",
-            help="Frames per second of denoise-detect, instead of 10, 20 and 30; may "
-            "be repeated.",
-            metavar="FPS",
-        ),
-    ] = None,
-    denoiser: Annotated[
-        str | None,
-        typer.Option("--denoiser", help="Model of denoise-detect.", metavar="MODEL"),
-    ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option("--detector", help="Model of denoise-detect.", metavar="MODEL"),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Exit with 1 if something is not reached."),
-    ] = False,
-) -> None:
-    """Measure this machine beside a hand-written script and plain pymmcore-plus.
-
-    Drives Micro-Manager's demo devices only. Keep the machine idle meanwhile.
-    """
-    _quiet_pymmcore()
-    from smartscope.app._bench import Wanted, run_bench
-
-    wanted = Wanted(
-        work=work,
-        repetitions=repetitions,
-        json_to=json_to,
-        markdown=markdown,
-        scratch=scratch,
-        full=full,
-        strict=strict,
-        rates=tuple(rate or ()),
-        denoiser=denoiser,
-        detector=detector,
-    )
-    code = run_bench(wanted)
-    raise typer.Exit(code)
-
-
-@app.command()
-@guarded
-def score(
-    experiments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Experiments, or names of shipped scenarios; none: all of these.",
-            metavar="EXPERIMENT...",
-            show_default=False,
-        ),
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(
-            "--seeds",
-            "-n",
-            min=1,
-            help="Specimens of each, 4 if not given.",
-            metavar="N",
-            show_default=False,
-        ),
-    ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="As many specimens as are published.")
-    ] = False,
-    tuning: Annotated[
-        bool,
-        typer.Option("--tuning", help="Specimens for tuning, which no page shows."),
-    ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            help="Processes, one for each core if not given.",
-            metavar="N",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Keep the runs here.", metavar="DIR"),
-    ] = None,
-    read: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--read",
-            help="Take results that --json wrote, too; may be repeated.",
-            metavar="FILE",
-        ),
-    ] = None,
-    markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print Markdown.")
-    ] = False,
-    json_to: Annotated[
-        str | None,
-        typer.Option("--json", help="Write JSON; '-' prints it.", metavar="FILE"),
-    ] = None,
-    pictures: Annotated[
-        Path | None,
-        typer.Option("--pictures", help="Draw a picture of each here.", metavar="DIR"),
-    ] = None,
-    write_docs: Annotated[
-        Path | None,
-        typer.Option(
-            "--write-docs",
-            help="Write the page docs/scoreboard.md, and its pictures beside it.",
-            metavar="FILE",
-        ),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Exit with 1 if something is not reached."),
-    ] = False,
-) -> None:
-    """Compare policies with fixed rates and random triggers on simulated specimens.
-
-    Runs in virtual time, on specimens whose truth is known; nothing else differs.
-    """
-    _quiet_pymmcore()
-    from smartscope.app._score import Wanted, run_score
-
-    wanted = Wanted(
-        experiments=tuple(experiments or ()),
-        seeds=seeds,
-        full=full,
-        tuning=tuning,
-        jobs=jobs,
-        output=output,
-        read=tuple(read or ()),
-        markdown=markdown,
-        json_to=json_to,
-        pictures=pictures,
-        docs=write_docs,
-        strict=strict,
-    )
-    raise typer.Exit(run_score(wanted))
+app.command("bench")(bench_command)
+app.command("score")(score_command)
 
 
 @app.command()

@@ -35,6 +35,8 @@ Measure = Literal[
     "snr_held",
     "level_held",
     "level_error",
+    "on_path",
+    "path_walked",
     "duty",
     "frames",
     "megabytes",
@@ -101,6 +103,24 @@ class ScoreLevel(Section):
     target: PositiveFloat
     within: PositiveFloat = 0.1
     settle_s: NonNegativeFloat = 0.0
+
+
+class ScorePath(Section):
+    """Where a steering policy has to lead an object.
+
+    Attributes
+    ----------
+    points_um : list of (x, y)
+        Corners of the way, from where the object is at the beginning.
+    within_um : float
+        Distance from the way that still counts as on it.
+    object_id : int
+        Of the specimen's truth.
+    """
+
+    points_um: tuple[tuple[float, float], ...] = Field(min_length=1)
+    within_um: PositiveFloat
+    object_id: NonNegativeInt = 1
 
 
 class ScoreBar(Section):
@@ -184,7 +204,7 @@ class ScoreConfig(Section):
         ``policy``: the policies as they are; ``fixed_fast`` and ``fixed_slow``: always
         that rate; ``random``: fast at random times, as much as the policy in the same
         specimen; ``none``: no policy.
-    window, target, level
+    window, target, level, path
         See there.
     depth_um : float or None
         Depth of field: the focus may be off by half of it. None does not ask.
@@ -202,6 +222,7 @@ class ScoreConfig(Section):
     window: ScoreWindow = ScoreWindow()
     target: ScoreTarget | None = None
     level: ScoreLevel | None = None
+    path: ScorePath | None = None
     depth_um: PositiveFloat | None = None
     snr_within: PositiveFloat = 0.15
     bars: tuple[ScoreBar, ...] = ()

@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from smartscope.control._outcome import outcome_of
 from smartscope.core import NS_PER_S, Action, Outcome
 
 if TYPE_CHECKING:
@@ -325,15 +326,9 @@ class _Round:
             return
         claim = request.action.claims(request.view)[0]
         self._rulings.append(_ruling(claim, taken, request, "taken over already"))
-        self._outcomes.append(
-            Outcome(
-                action_id=request.action_id,
-                policy=request.policy,
-                status="noted",
-                winner=taken.action_id,
-                message=f"{taken.policy} has taken {claim} over already",
-            )
-        )
+        words = f"{taken.policy} has taken {claim} over already"
+        outcome = outcome_of(request, "noted", words, winner=taken.action_id)
+        self._outcomes.append(outcome)
 
     def _taken_over(self, request: Request) -> Request | None:
         """What another policy has put in place of what is to be given back."""
@@ -371,15 +366,8 @@ class _Round:
         self._rulings.append(_ruling(claim, winner, request, why))
         rests = winner.policy == request.policy or why.startswith(claim)
         holds = "" if rests else f"{winner.policy} holds {claim}: "
-        self._outcomes.append(
-            Outcome(
-                action_id=request.action_id,
-                policy=request.policy,
-                status="outbid",
-                winner=winner.action_id,
-                message=holds + why,
-            )
-        )
+        outcome = outcome_of(request, "outbid", holds + why, winner=winner.action_id)
+        self._outcomes.append(outcome)
 
 
 def _standing(request: Request) -> _Standing:

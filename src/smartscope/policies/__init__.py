@@ -14,6 +14,8 @@ from smartscope.policies._helpers_gates import (
     RateLimiter,
 )
 from smartscope.policies._helpers_loops import PID, BangBang
+from smartscope.policies._helpers_outline import edge_um, outline_px, to_pixels
+from smartscope.policies._helpers_region import region_around
 from smartscope.policies._helpers_tracks import TrackDebounce, TrackMemory, pick
 from smartscope.policies._loader import (
     list_installed,
@@ -55,17 +57,21 @@ __all__ = [
     "TrackMemory",
     "describe",
     "draw_arms",
+    "edge_um",
     "filled_needs",
     "list_installed",
     "list_shipped",
     "load_policy_class",
     "make_policies",
     "make_policy",
+    "outline_px",
     "pick",
     "policy_file",
     "policy_from_source",
+    "region_around",
     "remake",
     "source_file",
     "source_hash",
     "source_of",
+    "to_pixels",
 ]

@@ -147,6 +147,8 @@ def from_header(plain: Mapping[str, Any]) -> PolicyContext:
             "channels": tuple(plain["channels"]),
             "roles": frozenset(plain["roles"]),
             "stage_um": None if box is None else tuple(box),
-            "objectives": {n: tuple(um) for n, um in plain.get("objectives", {}).items()},
+            "objectives": {
+                n: tuple(um) for n, um in plain.get("objectives", {}).items()
+            },
         }
     )

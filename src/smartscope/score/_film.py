@@ -145,6 +145,7 @@ def read_film(run: RunFolder, score: ScoreConfig, *, arm: str, seed: int) -> Fil
         **_of_focus(run, sights, score),
         **_of_target(truth, sights, score),
         **_of_level(run, truth, score),
+        **_of_path(truth, score),
     }
     snr = _measurement(run, "signal_to_noise")
     parts["snr_held"] = measures.snr_held(snr, score.snr_within)
@@ -383,3 +384,16 @@ def _of_level(
         t_s, values = looks["t_s"], looks[wanted.of]
     settled = values[t_s >= wanted.settle_s]
     return measures.level(settled, wanted.target, wanted.within)
+
+
+def _of_path(
+    truth: Mapping[str, NDArray[Any]], score: ScoreConfig
+) -> dict[str, Part]:
+    if score.path is None:
+        return {}
+    one = truth["cell_id"] == score.path.object_id
+    places = np.stack([truth["x_um"][one], truth["y_um"][one]], axis=1)
+    if not len(places):
+        return {}
+    corners = np.array([(0.0, 0.0), *score.path.points_um])
+    return measures.on_path(places - places[0], corners, score.path.within_um)

@@ -229,3 +229,31 @@ def level(values: NDArray[np.float64], target: float, within: float) -> dict[str
         "level_held": (float((error <= within).sum()), float(len(error))),
         "level_error": (float(error.sum()), float(len(error))),
     }
+
+
+def on_path(
+    places_um: NDArray[np.float64], corners_um: NDArray[np.float64], within_um: float
+) -> dict[str, Part]:
+    """How near to its path something went, and how much of it it went.
+
+    Parameters
+    ----------
+    places_um : ndarray (n, 2)
+        Where it was, in order of time.
+    corners_um : ndarray (m, 2)
+        Of the path, from its beginning, m >= 2.
+    """
+    begin, way = corners_um[:-1], np.diff(corners_um, axis=0)
+    length = np.hypot(way[:, 0], way[:, 1])
+    from_begin = places_um[:, None] - begin
+    share = (from_begin * way).sum(axis=2) / np.maximum(length, 1e-9) ** 2
+    share = np.clip(share, 0.0, 1.0)
+    away = from_begin - share[..., None] * way
+    away_um = np.hypot(away[..., 0], away[..., 1])
+    nearest = int(np.argmin(away_um[-1]))
+    walked_um = length[:nearest].sum() + share[-1, nearest] * length[nearest]
+    near = away_um.min(axis=1) <= within_um
+    return {
+        "on_path": (float(near.sum()), float(len(near))),
+        "path_walked": (float(walked_um), float(length.sum())),
+    }

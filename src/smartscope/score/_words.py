@@ -123,6 +123,18 @@ WORDS: Mapping[str, Words] = {
         "Mean relative distance of the controlled quantity from its target after "
         "`settle_s`.",
     ),
+    "on_path": Words(
+        "on its path",
+        ".3f",
+        "Share of the looks at the truth at which the object is within `within_um` of "
+        "its path.",
+    ),
+    "path_walked": Words(
+        "path walked",
+        ".3f",
+        "Share of the length of the path up to the point of it that is nearest to the "
+        "object at the end.",
+    ),
     "duty": Words(
         "time at target rate",
         ".3f",

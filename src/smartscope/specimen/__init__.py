@@ -16,6 +16,8 @@ from smartscope.specimen._kind_blinking_molecules import BlinkingMolecules
 from smartscope.specimen._kind_calcium_cells import CalciumCells
 from smartscope.specimen._kind_crawling_animal import CrawlingAnimal
 from smartscope.specimen._kind_optogenetic_cell import OptogeneticCell
+from smartscope.specimen._kind_rare_events_sample import RareEventsSample
+from smartscope.specimen._kind_thick_sample import ThickSample
 from smartscope.specimen._kind_vesicles import Vesicles
 from smartscope.specimen._living import LivingSpecimen
 from smartscope.specimen._mitochondria import Mitochondria
@@ -50,11 +52,13 @@ __all__ = [
     "Parameters",
     "Pattern",
     "Picture",
+    "RareEventsSample",
     "Role",
     "Runner",
     "Sample",
     "Specimen",
     "SpecimenView",
+    "ThickSample",
     "TrueEvent",
     "Truth",
     "Vesicles",

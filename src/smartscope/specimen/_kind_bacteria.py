@@ -77,9 +77,9 @@ class Bacteria(Sample):
 
     contents = ("fluorescence", "phase")
 
-    sensor_um_per_px: PositiveFloat = 0.4
-    psf_um: PositiveFloat = 0.4
-    depth_of_field_um: PositiveFloat = 2.0
+    # At 10x; at 100x they are a tenth, as those of an oil objective.
+    psf_um: PositiveFloat = 1.0
+    depth_of_field_um: PositiveFloat = 5.0
     photons_per_ms: NonNegativeFloat = 15.0
     cells: NonNegativeInt = 6
     max_cells: PositiveInt = 400

@@ -87,9 +87,9 @@ class Mitochondria(Sample):
 
     contents = ("mitochondria", "marker")
 
-    sensor_um_per_px: PositiveFloat = 0.4
-    psf_um: PositiveFloat = 0.4
-    depth_of_field_um: PositiveFloat = 2.0
+    # At 10x; at 100x they are a tenth, as those of an oil objective.
+    psf_um: PositiveFloat = 1.0
+    depth_of_field_um: PositiveFloat = 5.0
     photons_per_ms: NonNegativeFloat = 20.0
     cells: PositiveInt = 4
     mitochondria: NonNegativeInt = 400

@@ -13,6 +13,8 @@ from smartscope.specimen._kind_crawling_animal import CrawlingAnimalBiology
 from smartscope.specimen._kind_dividing_cells import DividingCellsBiology
 from smartscope.specimen._kind_mitochondria import MitochondriaBiology
 from smartscope.specimen._kind_optogenetic_cell import OptogeneticCellBiology
+from smartscope.specimen._kind_rare_events_sample import RareEventsSampleBiology
+from smartscope.specimen._kind_thick_sample import ThickSampleBiology
 from smartscope.specimen._kind_vesicles import VesiclesBiology
 from smartscope.specimen._living import LivingSpecimen
 from smartscope.specimen._parameters import read_parameters
@@ -32,6 +34,8 @@ _KINDS: dict[str, type[Biology[Any, Any]]] = {
     "dividing_cells": DividingCellsBiology,
     "mitochondria": MitochondriaBiology,
     "optogenetic_cell": OptogeneticCellBiology,
+    "rare_events_sample": RareEventsSampleBiology,
+    "thick_sample": ThickSampleBiology,
     "vesicles": VesiclesBiology,
 }
 

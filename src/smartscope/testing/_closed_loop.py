@@ -11,6 +11,7 @@ from smartscope.config import (
     Experiment,
     RigConfig,
     Stream,
+    find_rig,
     load_experiment,
     load_rig,
     rig_of,
@@ -136,7 +137,7 @@ def run_experiment(
     if rig is None:
         rig = rig_of(experiment)
     elif not isinstance(rig, RigConfig):
-        rig = load_rig(rig)
+        rig = load_rig(find_rig(rig))
     if rig.specimen is None:
         raise ConfigError(
             f"{rig.name} has no specimen, and a test must not run a microscope",
