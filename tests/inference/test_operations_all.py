@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -356,3 +358,16 @@ def test_statistics_of_a_whole_frame():
     # A part of a frame is no contiguous array.
     part = frame[3:400:2, 5:]
     assert mean_and_deviation(part)[0] == part.mean(dtype=np.float64)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 300, 301), (1, 700, 400)])
+def test_mean_and_deviation_of_counts_are_exact(dtype, shape):
+    counts = np.random.default_rng(1).integers(0, np.iinfo(dtype).max + 1, shape)
+    top = np.full(shape, np.iinfo(dtype).max)
+    for values in (counts.astype(dtype), top.astype(dtype)):
+        whole = [int(value) for value in values.ravel()]
+        total, squares, n = sum(whole), sum(v * v for v in whole), len(whole)
+        wanted = (total / n, math.sqrt(squares * n - total * total) / n)
+        assert mean_and_deviation(values) == wanted
+        assert mean_and_deviation(np.repeat(values, 2, axis=0)[::2]) == wanted

@@ -34,6 +34,10 @@ __all__ = ["check_model"]
 
 _REFERENCES = ("onnxruntime", "torch")
 _SIDE_PX = 256
+_SLOW = {
+    "torch-compiled": "compiling takes half a minute; 'smartscope models bench MODEL "
+    "--runtime torch-compiled' tries it"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ def _all(path: Path, model: Model, tests: Any, threads: int | None) -> list[Foun
     found: dict[str, Found] = {}
     truth: list[Any] = []
     for each in both:
-        for name, reason in available(each.weights):
+        for name, lack in available(each.weights):
+            reason = lack or _SLOW.get(name)
             if reason is not None:
                 found.setdefault(name, Found(name, "absent", reason=reason))
             elif name not in found or found[name].verdict == "absent":

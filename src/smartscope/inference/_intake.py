@@ -47,8 +47,16 @@ class Scaled:
             into[...] = part
         elif self.gain is None or into.dtype.kind != "f":
             self._write_whole(part, into)
+        elif self.offset is not None and into.dtype == np.float32:
+            # Plane by plane, so that the next pass finds it in the cache: half the time
+            # of one that casts and multiplies at once.
+            for plane, found, gain, offset in zip(
+                part, into, self.gain, self.offset, strict=True
+            ):
+                found[...] = plane
+                found *= gain
+                found += offset
         else:
-            # One pass from camera counts to scaled floats, without a copy between.
             np.multiply(part, self.gain, out=into, casting="unsafe")
             into += self.offset
 

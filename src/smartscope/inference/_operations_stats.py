@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _CHUNK = 8192
 """Values at a time: they stay in the nearest cache, and BLAS takes one thread."""
 
+_EXACT = 2**17
+"""16-bit counts whose squares OpenCV sums so that rounding gives the true sum."""
+
 _MOST_FLOAT = 2**24
 """OpenCV counts in float32, which is exact below this."""
 
@@ -61,9 +64,9 @@ def mean_and_deviation(values: NDArray[Any]) -> tuple[float, float]:
 
     Exact for 8- and 16-bit counts; of floats, two passes in float64.
     """
-    flat = values.ravel()
     if values.dtype in (np.uint8, np.uint16):
-        return _of_counts(flat)
+        return _of_counts(values)
+    flat = values.ravel()
     if flat.dtype == np.float64:
         return float(flat.mean()), float(flat.std())
     mean = float(flat.mean(dtype=np.float64))
@@ -76,17 +79,17 @@ def mean_and_deviation(values: NDArray[Any]) -> tuple[float, float]:
     return mean, math.sqrt(total / flat.size)
 
 
-def _of_counts(flat: NDArray[Any]) -> tuple[float, float]:
-    buffer = np.empty(min(_CHUNK, flat.size))
-    ones = np.ones_like(buffer)
+def _of_counts(values: NDArray[Any]) -> tuple[float, float]:
+    import cv2
+
+    flat = np.ascontiguousarray(values).reshape(1, -1)
     total = squares = 0
-    for start in range(0, flat.size, _CHUNK):
-        part = buffer[: flat[start : start + _CHUNK].size]
-        part[...] = flat[start : start + _CHUNK]
-        # Sums of whole numbers below 2**53 are exact in any order.
-        total += int(np.dot(part, ones[: part.size]))
-        squares += int(np.dot(part, part))
-    count = flat.size
+    for start in range(0, flat.size, _EXACT):
+        part = flat[:, start : start + _EXACT]
+        # Whole numbers, but for the last digits: OpenCV squares the root of the sum.
+        total += round(cv2.sumElems(part)[0])
+        squares += round(cv2.norm(part, cv2.NORM_L2SQR))
+    count = values.size
     return total / count, math.sqrt(squares * count - total * total) / count
 
 
