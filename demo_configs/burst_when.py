@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr
@@ -36,9 +37,11 @@ class BurstWhen(Policy):
 
     def react(self, seen: Observation) -> Iterator[Action]:
         """Ask for a burst, or say why not."""
-        value = seen.measurements[self.measure]
+        value = seen.measurements.get(self.measure, math.nan)
         what = f"{self.measure} {value:.4g}"
-        if seen.role == "reaction":
+        if math.isnan(value):
+            yield Nothing(reason=f"{self.measure} was not measured")
+        elif seen.role == "reaction":
             yield Nothing(reason="a frame of a burst", score=value, state="burst")
         elif value <= self.above:
             yield Nothing(

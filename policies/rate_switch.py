@@ -62,8 +62,8 @@ class RateSwitch(Policy):
 
     def react(self, seen: Observation) -> Iterator[Action]:
         """Switch the rate when the strongest triggering event says so."""
-        lasting = (e for e in seen.events_of(self.trigger) if e.state != "ended")
-        event = next(iter(lasting), None)
+        lasting = [e for e in seen.events_of(self.trigger) if e.state != "ended"]
+        event = next((e for e in lasting if e.score >= 0), None)  # NaN tells nothing
         score = event.score if event is not None else 0.0
         was_fast = self._busy.is_on
         fast_s = seen.t_s - self._busy.since_s

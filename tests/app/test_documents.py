@@ -25,9 +25,10 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RIG = {"RigConfig", "MicroManager", "Autofocus", "Roles", "LightLine", "Limits"}
 RIG |= {"CameraConfig", "Calibration", "Timing", "ClockConfig", "Specimen"}
-RIG |= {"Recording"}
+RIG |= {"Recording", "SlmConfig"}
 EXPERIMENT = {"Experiment", "ScheduleConfig", "Errors", "Power", "PolicyUse", "Stream"}
-EXPERIMENT |= {"RoiConfig", "RecordConfig"}
+EXPERIMENT |= {"RoiConfig", "RecordConfig", "ScoreConfig", "ScoreWindow"}
+EXPERIMENT |= {"ScoreTarget", "ScoreLevel", "ScoreBar", "ScoreSeeds"}
 HIDDEN = {"source_file"}
 
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartscope.control import LightPlan, arbitrate
-from smartscope.control._arbiter import _contest
+from smartscope.control import Arbiter, LightPlan
 from smartscope.core import (
     Acquire,
     Action,
@@ -125,7 +124,6 @@ def ask(action: Action) -> Request:
 @pytest.mark.parametrize("action", [None, *ACTIONS], ids=lambda a: type(a).__name__)
 def test_where_nobody_competes_all_is_granted(action) -> None:
     asked = [] if action is None else [ask(action)]
-    verdict = arbitrate(asked, {"a": 3})
-    assert verdict == _contest(asked, {"a": 3})
+    verdict = Arbiter().settle(asked)
     assert verdict.granted == tuple(asked)
-    assert verdict.outcomes == ()
+    assert verdict.outcomes == verdict.rulings == ()

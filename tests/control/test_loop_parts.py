@@ -6,9 +6,10 @@ import pytest
 
 from smartscope.control import (
     Actor,
+    Arbiter,
     LightPlan,
     PolicyHost,
-    arbitrate,
+    Terms,
     outcome_of,
     same_decision,
 )
@@ -27,7 +28,7 @@ from smartscope.core import (
     View,
     VirtualClock,
 )
-from smartscope.policies import Policy
+from smartscope.policies import Policy, PolicyContext, PolicyFactory
 
 
 def ask(action, policy="p", *, n=0, t_ns=0, position=0) -> Request:
@@ -74,7 +75,8 @@ CASES = [
 )
 def test_arbitration(requests, priorities, winners) -> None:
     asked = [ask(a, p, n=i, t_ns=t) for i, (p, a, t) in enumerate(requests)]
-    verdict = arbitrate(asked, priorities)
+    terms = {name: Terms(priority=p) for name, p in priorities.items()}
+    verdict = Arbiter(terms).settle(asked)
     assert [r.policy for r in verdict.granted] == winners
     assert len(verdict.granted) + len(verdict.outcomes) == len(asked)
     granted = {r.action_id for r in verdict.granted}
@@ -162,6 +164,21 @@ class Global(Counting):
     per = "run"
 
 
+def factory(name: str, policy: type[Policy], positions=(), **more) -> PolicyFactory:
+    return PolicyFactory(
+        **{
+            "name": name,
+            "policy": policy,
+            "parameters": {},
+            "priority": 0,
+            "positions": positions,
+            "context": PolicyContext(),
+            "source_hash": "",
+            **more,
+        }
+    )
+
+
 def sight(position: int) -> Observation:
     return Observation(
         number=0, view=View(position, "C"), frame_ids=(0,), t_ns=0, t_s=0.0
@@ -171,9 +188,9 @@ def sight(position: int) -> Observation:
 def test_state_is_kept_per_view_or_per_run() -> None:
     host = PolicyHost(
         [
-            ("each", (), "position", lambda view: Counting()),
-            ("all", (), "run", lambda view: Global()),
-            ("second", (1,), "position", lambda view: Counting()),
+            factory("each", Counting),
+            factory("all", Global),
+            factory("second", Counting, (1,)),
         ]
     )
     rows = []
@@ -197,7 +214,7 @@ def test_state_is_kept_per_view_or_per_run() -> None:
 
 
 def test_differences_are_put_into_words() -> None:
-    host = PolicyHost([("p", (), "position", lambda view: Counting())])
+    host = PolicyHost([factory("p", Counting)])
     first = host.decide(host.number(sight(0)), lambda: 0)[0]
     second = host.decide(host.number(sight(0)), lambda: 5)[0]
     assert same_decision(first, first) == ""

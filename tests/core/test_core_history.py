@@ -222,13 +222,13 @@ def test_a_long_run_is_forgotten() -> None:
     history = DeviceHistory()
     for t in range(2000):
         history.set("shutter", t, t % 2)
-        history.set_pattern(t, t)
+        history.set_pattern(t, t, f"pattern {t}")
         history.forget_before(t - 10)
     trace = history._traces["shutter"]
     assert len(trace.t_ns) < 60
     assert len(history._patterns) < 30
     assert history.at("shutter", 1999) == 1
-    assert history.pattern_at(1995) == 1995
+    assert history.patterns(1995, 1996) == {1995: "pattern 1995", 1996: "pattern 1996"}
 
 
 def test_a_long_stream_with_a_command_a_frame_is_bounded() -> None:
@@ -241,7 +241,7 @@ def test_a_long_stream_with_a_command_a_frame_is_bounded() -> None:
         history.set("power:488", t_ns, 5)
         history.ramp("x_um", t_ns, t_ns + 3 * period, i % 9)
         history.ramp("z_um", t_ns, t_ns + period, 4)
-        history.set_pattern(t_ns, i)
+        history.set_pattern(t_ns, i, i)
         if i % 800 == 0:
             history.forget_before(t_ns - 2 * period)
         longest = max(longest, *(len(t.t_ns) for t in history._traces.values()))
@@ -269,14 +269,21 @@ def test_repeating_a_value_costs_nothing() -> None:
     assert len(history._traces["power:488"].t_ns) == 1
 
 
-def test_patterns() -> None:
+def test_patterns_are_numbered_and_forgotten_with_their_trace() -> None:
     history = DeviceHistory()
-    assert history.pattern_at(5) is None
-    history.set_pattern(10, "left")
-    history.set_pattern(20, None)
-    assert [history.pattern_at(t) for t in (9, 10, 19, 20)] == [
-        None, "left", "left", None,
-    ]  # fmt: skip
+    assert history.patterns(0, 5) == {}
+    history.set_pattern(0, 0, "dark")
+    history.set_pattern(10, 1, "left")
+    history.set_pattern(20, 2, "right")
+    assert [history.at("slm", t) for t in (9, 10, 19, 20)] == [0, 1, 1, 2]
+    assert history.patterns(0, 9) == {0: "dark"}
+    assert history.patterns(12, 20) == {1: "left", 2: "right"}
+    assert history.changes(5, 15) == {"slm"}
+    history.forget_before(15)
+    assert (history.pattern(0), history.pattern(1)) == (None, "left")
+    history.set_pattern(30, 2, "right")  # shown again
+    history.forget_before(40)
+    assert history.patterns(0, 99) == {2: "right"}
 
 
 def test_threads_may_write_and_read() -> None:

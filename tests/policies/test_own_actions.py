@@ -23,7 +23,7 @@ from smartscope.core import (
     ShiftPosition,
     View,
 )
-from smartscope.policies import OwnActions, Policy, PolicyContext
+from smartscope.policies import OwnActions, Policy, PolicyContext, PolicyFactory
 from smartscope.runs._loop import from_header, to_header
 
 BRIGHTER = SetPower(reason="brighter", line="488", power_percent=20)
@@ -182,12 +182,24 @@ class AskOnce(Policy):
 def test_the_host_tells_the_owner_also_with_the_sight_of_another_view() -> None:
     made = {}
 
-    def make(view):
-        made[view] = AskOnce()
-        made[view].start(PolicyContext(name="p", view=view))
-        return made[view]
+    class Kept(AskOnce):
+        def start(self, context):
+            super().start(context)
+            made[context.view] = self
 
-    host = PolicyHost([("p", (), "position", make)])
+    host = PolicyHost(
+        [
+            PolicyFactory(
+                name="p",
+                policy=Kept,
+                parameters={},
+                priority=0,
+                positions=(),
+                context=PolicyContext(),
+                source_hash="",
+            )
+        ]
+    )
     here, there = View(0), View(1)
 
     def decide(frame_id, view, *outcomes):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 import math
 from itertools import pairwise
 
@@ -10,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sights import cell
 
-import smartscope.policies._helpers as helpers
 from smartscope.core import View
 from smartscope.policies import (
     Cooldown,
@@ -23,11 +21,6 @@ from smartscope.policies import (
 
 times = st.lists(st.floats(0, 3), min_size=1, max_size=60)
 scores = st.floats(0, 1) | st.just(math.nan)
-
-
-def test_the_examples_in_the_documentation():
-    assert doctest.testmod(helpers).attempted >= 9
-    assert doctest.testmod(helpers).failed == 0
 
 
 @given(

@@ -446,6 +446,12 @@ def test_kinds_in_words(parameter, kind, unit):
 
 MM = {"micromanager": {"config": "x.cfg"}}
 AFFINE = {"10x": {"pixel_um": 1, "affine": [[1, 0], [0, 1]]}, "20x": {"pixel_um": 0.5}}
+SLM = {
+    **MM,
+    "roles": {"camera": "C", "slm": "S"},
+    "light": {488: {"power": ["L", "V"]}},
+    "slm": {"line": 488, "calibration": {"10x": [[1, 0, 0], [0, 1, 0]]}},
+}
 
 
 @pytest.mark.parametrize(
@@ -455,8 +461,11 @@ AFFINE = {"10x": {"pixel_um": 1, "affine": [[1, 0], [0, 1]]}, "20x": {"pixel_um"
         (
             {**MM, "roles": {"camera": "C", "stage": "XY", "focus": "Z", "slm": "S"}},
             None,
-            {"stage", "focus", "slm"},
+            {"stage", "focus"},
         ),
+        (SLM, None, {"light", "slm"}),
+        (SLM, "10x", {"light", "slm"}),
+        (SLM, "20x", {"light"}),
         (
             {**MM, "roles": {"camera": "C"}, "calibration": AFFINE},
             "10x",

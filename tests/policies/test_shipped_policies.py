@@ -8,7 +8,16 @@ from smartscope.config import shipped
 
 FILES = sorted(shipped("policies").glob("*.py"))
 OURS = ("smartscope.core", "smartscope.policies")
-LIBRARIES = ("__future__", "math", "statistics", "typing", "collections", "pydantic")
+LIBRARIES = (
+    "__future__",
+    "collections",
+    "dataclasses",
+    "math",
+    "numpy",
+    "pydantic",
+    "statistics",
+    "typing",
+)
 
 
 def imported(tree: ast.AST) -> set[str]:

@@ -641,10 +641,11 @@ def test_a_pattern_is_shown_and_kept_in_the_history(open_rig: Any):
     a = rig.actuator
     command = a.show_pattern(image)
     a.settle(command)
-    assert command.readback == {"pattern": 1.0}
+    assert command.readback == {"pattern": 1.0, "lit_percent": 0.0833}
     assert mirrors.shown is not None and np.array_equal(mirrors.shown, image)
     image[:] = 0  # ours to reuse: the history keeps a copy
-    assert rig.history.pattern_at(now(rig))[3, 5] == 200
+    assert rig.history.at("slm", now(rig)) == 1
+    assert rig.history.pattern(1)[3, 5] == 200
     with pytest.raises(HardwareError, match="uint8 of 30 x 40"):
         a.show_pattern(np.zeros((40, 30), np.uint8))
 

@@ -31,8 +31,12 @@ def rig(*, limits: dict[str, Any] | None = None, **more: Any) -> RigConfig:
         "light": {488: LINE, 561: {"power": ["Lamp", "Level"]}},
         "safe_state": [["Shutter", "State", 0], ["Enable", "State", 0]],
         "limits": limits or {},
+        **more,
     }
-    return RigConfig.model_validate({**parts, **more})
+    if "slm" in parts["roles"] and 488 in parts["light"]:
+        plain = {"10x": [[1, 0, 0], [0, 1, 0]]}
+        parts.setdefault("slm", {"line": 488, "calibration": plain})
+    return RigConfig.model_validate(parts)
 
 
 def experiment(**more: Any) -> Experiment:

@@ -278,6 +278,10 @@ REFUSED = [
         ShowPattern(**why(polygons_px=(((0.0, math.nan),) * 3,))),
         "polygons_px is nan, which is no number to act on",
     ),
+    (
+        ShowPattern(**why(polygons_px=(((0.0, 0.0, 0.0),) * 3,))),
+        "a point of a polygon is (y, x)",
+    ),
 ]
 
 
@@ -288,6 +292,17 @@ REFUSED = [
 )
 def test_refused(action, said):
     assert check(action) == said
+
+
+def test_a_pattern_needs_a_calibration_of_the_objective_and_all_off_does_not():
+    other = HardwareState(objective="20x")
+    lit = ShowPattern(polygons_px=TRIANGLE, reason="")
+    assert check(lit) is None
+    assert check(lit, state=other) == (
+        f"the SLM is not calibrated for objective 20x (slm.calibration of {WHERE}); "
+        "run 'smartscope calibrate --slm'"
+    )
+    assert check(ShowPattern(polygons_px=(), reason=""), state=other) is None
 
 
 def test_an_offset_that_is_there_already_counts():

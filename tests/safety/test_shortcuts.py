@@ -314,7 +314,8 @@ class Naive(DoseLedger):
                     continue
                 percent, x, y = (values[key] for key in lamp.keys)
                 if max(percent) > 0 or lamp.leaks:
-                    self._charge(lamp, (t1 - t0) / NS_PER_S, percent, x, y)
+                    lit_s = (t1 - t0) / NS_PER_S
+                    self._charge(self._map_of(lamp, None), lamp, lit_s, percent, x, y)
         self._charged_ns = max(self._charged_ns, t_ns)
 
 

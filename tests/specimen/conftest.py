@@ -37,11 +37,11 @@ def full_view(side=256, **changes):
 class Bench:
     """A specimen with devices in a history of its own; times in s."""
 
-    def __init__(self, seed=3, view=None, shutter=True, **parameters):
+    def __init__(
+        self, seed=3, view=None, shutter=True, kind="dividing_cells", **parameters
+    ):
         self.view = view or full_view()
-        self.specimen = make_specimen(
-            "dividing_cells", seed=seed, parameters=parameters
-        )
+        self.specimen = make_specimen(kind, seed=seed, parameters=parameters)
         self.history = DeviceHistory()
         for key in ("x_um", "y_um", "z_um"):
             self.history.set(key, 0, 0.0)

@@ -393,3 +393,41 @@ def test_two_cameras_may_see_the_same_moment(lab):
     assert two.shape == (128, 128)
     assert one.shape == (256, 256)
     assert np.array_equal(dose, bench.truth(6.0).dose)
+
+
+def _seen_in(lab, content, t_s):
+    values = lab.PLAIN | {
+        "cell_cycle_s": 200.0,
+        "cell_cycle_spread": 0.0,
+        "mitosis_s": 50.0,
+        "background_photons_per_ms": 0.0,
+        "synchrony": 1.0,
+        "channels": {"It": content},
+        "photons_per_ms": 100.0,
+        "brightfield_photons_per_ms": 500.0,
+    }
+    bench = lab.Bench(**values, view=lab.full_view(channel="It"))
+    onset_s = bench.truth(60.0).divisions[0].onset_s
+    return bench.snap(onset_s + t_s).astype(float)
+
+
+def test_cytoplasm_surrounds_a_dark_nucleus_and_rounds_up(lab):
+    flat, rounded = _seen_in(lab, "cytoplasm", -1), _seen_in(lab, "cytoplasm", 45)
+    nuclei = _seen_in(lab, "nuclei", -1)
+    ring = (nuclei < 200) & (flat > 300)
+    assert ring.sum() > 0.5 * (nuclei > 1000).sum()
+    assert flat[124:131, 124:131].mean() < 0.6 * np.median(flat[ring])
+    assert rounded[124:131, 124:131].mean() > 2 * np.median(flat[ring])
+    (_, (vy, vx)) = lab.moments(rounded, 300)
+    assert vy == pytest.approx(vx, rel=0.1)
+    assert vy < 0.8 * max(lab.moments(flat, 300)[1])
+
+
+def test_without_a_label_rounded_cells_stand_out(lab):
+    flat, rounded = _seen_in(lab, "brightfield", -1), _seen_in(lab, "brightfield", 45)
+    level = np.median(flat)
+    assert level == pytest.approx(100 + 500 * 20 / 0.5, rel=0.01)
+    depth = [level - image[124:131, 124:131].mean() for image in (flat, rounded)]
+    assert 0.02 * level < depth[0] < 0.1 * level
+    assert depth[1] > 3 * depth[0]
+    assert rounded.max() > level + 0.1 * level

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from smartscope.specimen._camera import noise_generator, noisy_electrons
+from smartscope.specimen._noise import (
+    multiplied,
+    noise_generator,
+    noisy_electrons,
+    normals,
+)
 
 
 @pytest.mark.parametrize("background", [0.0, 0.25, 1.0, 20.0, 500.0])
@@ -162,3 +168,74 @@ def test_a_channel_has_its_own_brightness(lab):
         return lab.photons(bench.snap(1.0))
 
     assert total("DAPI") == pytest.approx(total("FITC") / 4, rel=0.05)
+
+
+@pytest.mark.parametrize("mean", [0.5, 5.0, 29.0, 31.0, 200.0])
+def test_a_gain_register_doubles_the_variance(mean):
+    level = np.full((900, 900), mean, np.float32)
+    noise = noise_generator(1, 2)
+    drawn = multiplied(level, 300.0, noise).astype(float) / 300.0
+    assert drawn.mean() == pytest.approx(mean, rel=0.01)
+    assert drawn.var() == pytest.approx(2 * mean, rel=0.025)
+    skew = ((drawn - drawn.mean()) ** 3).mean() / drawn.std() ** 3
+    assert skew == pytest.approx(6 * mean / (2 * mean) ** 1.5, abs=0.06)
+    if mean == 0.5:
+        assert (drawn == 0).mean() == pytest.approx(np.exp(-0.5), abs=0.005)
+
+
+def test_an_emccd_shows_clock_induced_charge_in_the_dark(lab):
+    def dark(**camera):
+        bench = lab.Bench(
+            view=lab.full_view(512), cells=0, camera={"kind": "emccd", **camera}
+        )
+        return bench.expose(1.0).astype(float)
+
+    image, clean = dark(clock_induced_e=0.05), dark(clock_induced_e=0.0)
+    assert clean.std() == pytest.approx(60 / 12, rel=0.02)
+    assert clean.max() < 100 + 8 * 5
+    # One electron in e comes out above the mean of 25 counts.
+    above = (image > 100 + 25).mean()
+    assert above == pytest.approx(0.05 * np.exp(-1), rel=0.1)
+    assert image.mean() - clean.mean() == pytest.approx(0.05 * 300 / 12, rel=0.05)
+
+
+def test_an_emccd_keeps_photons_and_saturates(lab):
+    values = {"cells": 0, "vignetting": 0.0, "background_photons_per_ms": 2.0}
+    camera = {"kind": "emccd", "multiplication": 100, "clock_induced_e": 0}
+    bench = lab.Bench(view=lab.full_view(512), camera=camera, **values)
+    image = bench.snap(1.0, 20.0).astype(float)
+    assert (image.mean() - 100) * 12 / 100 == pytest.approx(40, rel=0.01)
+    camera["saturation_adu"] = 300
+    bench = lab.Bench(view=lab.full_view(512), camera=camera, **values)
+    assert bench.snap(1.0, 20.0).max() == 300
+
+
+def test_normal_numbers_are_normal_out_to_their_tails():
+    """Against the exact shares, within five standard errors."""
+    drawn = np.sort(normals((2000, 2000), noise_generator(1, 2)).ravel().astype(float))
+    n = drawn.size
+    assert abs(drawn.mean()) < 5 / np.sqrt(n)
+    assert abs(drawn.var() - 1) < 5 * np.sqrt(2 / n)
+    assert abs((drawn**4).mean() - 3) < 5 * np.sqrt(96 / n)
+    for z in (-5.0, -4.5, -3.0, -1.0, 0.0, 2.0, 4.0, 4.3, 4.8):
+        share = stats.norm.cdf(z)
+        found = np.searchsorted(drawn, z) / n
+        assert abs(found - share) <= 5 * np.sqrt(share * (1 - share) / n), z
+    assert 4.5 < drawn.max() < 6.5
+    assert -6.5 < drawn.min() < -4.5
+
+
+def test_parts_of_an_image_have_noise_of_their_own():
+    parts = [normals((100, 100), noise_generator(1, 2, part)) for part in (0, 1, 0)]
+    assert np.array_equal(parts[0], parts[2])
+    assert abs(np.corrcoef(parts[0].ravel(), parts[1].ravel())[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("camera", [{}, {"kind": "emccd"}, {"read_noise_e": 0.2}])
+def test_no_rows_of_an_image_repeat_each_other(lab, camera):
+    bench = lab.Bench(view=lab.full_view(1024), cells=0, vignetting=0.0, camera=camera)
+    image = bench.snap(1.0).astype(float)
+    z = (image - image.mean()) / image.std()
+    # Any two rows: noise that is shared by parts would correlate fully.
+    alike = z @ z.T / z.shape[1]
+    assert np.abs(alike - np.diag(np.diag(alike))).max() < 0.3

@@ -36,13 +36,19 @@ def run_as_it_is(name: str, tmp_path) -> RunFolder:
 
 def test_the_demos_are_those_the_readme_names() -> None:
     assert NAMES == [
+        "clamp_reporter",
         "demo_camera",
         "follow_cell",
+        "follow_fast_animal",
         "full_light",
         "hold_signal",
+        "photoactivate_on_event",
         "quarter_light",
         "quickstart",
         "replay",
+        "revisit_mosaic",
+        "steer_cell",
+        "survey_then_zoom",
     ]
 
 

@@ -20,6 +20,7 @@ __all__ = ["Wanted", "check_json", "print_result", "run_bench"]
 
 STDOUT = "-"
 QUARTER = "quarter-light"
+SPECIMEN = "specimen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,8 @@ def run_bench(wanted: Wanted) -> int:
     check_json(wanted.json_to, wanted.markdown)
     if wanted.work == QUARTER:
         return _quarter(wanted)
+    if wanted.work == SPECIMEN:
+        return _specimen(wanted)
     from smartscope.bench import bench, to_json, to_markdown, to_text
 
     whole = bench(
@@ -111,6 +114,34 @@ def _quarter(wanted: Wanted) -> int:
         ),
     )
     return 0
+
+
+def _specimen(wanted: Wanted) -> int:
+    from smartscope.bench import (
+        bench_specimen,
+        specimen_to_json,
+        specimen_to_markdown,
+        specimen_to_text,
+    )
+
+    if wanted.loop() is not None:
+        raise ConfigError(
+            f"'{SPECIMEN}' runs no models and at no rate",
+            field="--rate, --denoiser, --detector",
+            fix="use them with denoise-detect",
+        )
+    frames = wanted.repetitions
+    if frames is not None and frames < 1:
+        raise ConfigError("no frame to draw", field="-n", fix="give 1 or more")
+    made = bench_specimen(frames=frames, full=wanted.full, progress=_say)
+    print_result(
+        wanted.json_to,
+        plain=lambda: specimen_to_json(made),
+        text=lambda: (specimen_to_markdown if wanted.markdown else specimen_to_text)(
+            made
+        ),
+    )
+    return 1 if wanted.strict and any(row.met is False for row in made.rows) else 0
 
 
 def _say(line: str) -> None:

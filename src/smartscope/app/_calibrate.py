@@ -10,7 +10,7 @@ import typer
 
 from smartscope.config import find_rig, load_rig
 from smartscope.core import ConfigError, HardwareError, make_clock
-from smartscope.rig import Rig, calibrate
+from smartscope.rig import Rig, calibrate, calibrate_slm
 from smartscope.sources import CameraSource, SpecimenSource
 from smartscope.specimen import make_specimen
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from smartscope.config import RigConfig
-    from smartscope.rig import CalibrationResult
+    from smartscope.rig import CalibrationResult, SlmCalibration
     from smartscope.sources import Source
 
 __all__ = ["calibrate_rig"]
@@ -37,9 +37,13 @@ def calibrate_rig(
     exposure_ms: float,
     light: Sequence[str],
     step_um: float | None,
+    slm: bool,
     as_json: bool,
 ) -> int:
-    """Move around a square, look, and print what the camera's pixels mean.
+    """Measure, and print what belongs into the rig file.
+
+    What the camera's pixels mean, by moving around a square; or where the SLM's pixels
+    fall, by showing spots on it.
 
     Parameters
     ----------
@@ -52,6 +56,8 @@ def calibrate_rig(
         ``LINE=PERCENT``. On a real microscope nothing else is switched on.
     step_um : float or None
         Length of one move; None is an eighth of the field.
+    slm : bool
+        Measure the SLM instead.
 
     Raises
     ------
@@ -64,12 +70,27 @@ def calibrate_rig(
         raise ConfigError(
             "a recording has no stage to move", file=rig, fix="give a microscope's rig"
         )
+    if slm:
+        _check_slm(config, rig)
     powers = _powers(config, light)
     with _opened(config, file.parent) as opened:
         grab = _prepare(opened, powers, channel, exposure_ms)
-        result = calibrate(opened, grab, step_um)
-    _print(result, rig, as_json=as_json)
+        if slm:
+            _print_slm(calibrate_slm(opened, grab), config, rig, as_json=as_json)
+        else:
+            _print(calibrate(opened, grab, step_um), rig, as_json=as_json)
     return 0
+
+
+def _check_slm(config: RigConfig, rig: str) -> None:
+    if config.slm is None:
+        raise ConfigError(
+            "it describes no SLM",
+            file=rig,
+            field="slm",
+            fix="add 'slm: LABEL' to 'roles', and 'slm: {line: LINE}' with the light "
+            "line that goes over it",
+        )
 
 
 def _powers(config: RigConfig, light: Sequence[str]) -> dict[str, float]:
@@ -168,4 +189,27 @@ def _print(result: CalibrationResult, rig: str, *, as_json: bool) -> None:
         f"confidence {result.confidence:.2f}. Put this into {rig}:\n\n"
         f"calibration:\n  {name}:\n    pixel_um: {found.pixel_um}\n"
         f"    affine: [[{a}, {b}], [{c}, {d}]]"
+    )
+
+
+def _print_slm(
+    result: SlmCalibration, config: RigConfig, rig: str, *, as_json: bool
+) -> None:
+    first, second = (list(row) for row in result.rounded())
+    if as_json:
+        facts: dict[str, Any] = {
+            "objective": result.objective,
+            "affine": [first, second],
+            "residual_px": result.residual_px,
+            "spots": result.spots,
+            "shown": result.shown,
+        }
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    line = config.slm.line if config.slm is not None else ""
+    typer.echo(
+        f"{result.spots} of {result.shown} spots, {result.residual_px:.2f} sensor "
+        f"pixels off on average. Put this into {rig}:\n\n"
+        f'slm:\n  line: "{line}"\n  calibration:\n'
+        f"    {result.objective or 'objective'}: [{first}, {second}]"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 
-__all__ = ["start_logging"]
+__all__ = ["quiet_pymmcore", "start_logging"]
 
 
 class _ToStderr(logging.Handler):
@@ -33,3 +33,12 @@ def start_logging(verbosity: int) -> None:
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     ours.addHandler(handler)
     ours.propagate = False
+
+
+def quiet_pymmcore() -> None:
+    """Import pymmcore-plus without its logging; a command does it before all else."""
+    # Whoever imports pymmcore-plus first decides whether it sets the root logger to
+    # DEBUG and opens a log file of its own: the rig does it without.
+    from smartscope.rig import import_quietly
+
+    import_quietly()

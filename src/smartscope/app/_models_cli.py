@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from smartscope.app._guard import guarded
+from smartscope.app._options import Json, JsonTo
 
 __all__ = ["models_app"]
 
@@ -26,11 +27,6 @@ class Format(StrEnum):
     onnx = "onnx"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-JsonTo = Annotated[
-    str | None,
-    typer.Option("--json", help="Write JSON; '-' prints it.", metavar="FILE"),
-]
 Model = Annotated[
     str,
     typer.Argument(

@@ -75,7 +75,10 @@ class Screen:
         height = max(8, min(console.height - 1, 36))
         yield Rule(
             Text.assemble(
-                (self._title, "bold"), f"  {state.phase}  ", (span(state.t_s), "bold")
+                (self._title, "bold"),
+                f"  {state.phase}  ",
+                (span(state.t_s), "bold"),
+                f"  phase {state.experiment_phase}" if state.experiment_phase else "",
             ),
             style="dim",
             align="left",

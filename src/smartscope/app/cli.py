@@ -13,9 +13,13 @@ from typing import Annotated
 
 import typer
 
+from smartscope.app._bench_cli import bench_command
 from smartscope.app._guard import EXIT_CODES, guarded
-from smartscope.app._logging import start_logging
-from smartscope.app._models_cli import Json, JsonTo, models_app
+from smartscope.app._logging import quiet_pymmcore, start_logging
+from smartscope.app._models_cli import models_app
+from smartscope.app._options import Json
+from smartscope.app._policies_cli import policies_app
+from smartscope.app._score_cli import score_command
 
 __all__ = ["app", "main"]
 
@@ -51,9 +55,6 @@ app = typer.Typer(
     + ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
     + ".",
 )
-policies_app = typer.Typer(
-    no_args_is_help=True, help="List the shipped policies, or show one."
-)
 app.add_typer(policies_app, name="policies")
 app.add_typer(models_app, name="models")
 
@@ -64,14 +65,6 @@ def _version(value: bool) -> None:
 
         typer.echo(f"smartscope {__version__}")
         raise typer.Exit
-
-
-def _quiet_pymmcore() -> None:
-    # Whoever imports pymmcore-plus first decides whether it sets the root logger to
-    # DEBUG and opens a log file of its own: the rig does it without.
-    from smartscope.rig import import_quietly
-
-    import_quietly()
 
 
 @app.callback()
@@ -106,6 +99,10 @@ def run(
         ClockKind | None,
         typer.Option("--clock", help="Drive a simulated rig by this clock."),
     ] = None,
+    no_reload: Annotated[
+        bool,
+        typer.Option("--no-reload", help="Ignore edits of policies while it runs."),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -113,7 +110,7 @@ def run(
 
     Ctrl-C once ends the run in an orderly way with the light off; twice ends it now.
     """
-    _quiet_pymmcore()
+    quiet_pymmcore()
     from smartscope.app._run import run_experiment
 
     code = run_experiment(
@@ -121,6 +118,7 @@ def run(
         rig=rig,
         output=output,
         shadow=shadow,
+        reload=not no_reload,
         clock=clock.value if clock else None,
         as_json=as_json,
         quiet=quiet,
@@ -142,7 +140,7 @@ def check(
 
     Touches no hardware and writes nothing. Forecasts time, disk and dose.
     """
-    _quiet_pymmcore()
+    quiet_pymmcore()
     from smartscope.app._inspect import check_path
 
     raise typer.Exit(check_path(path, rig=rig, as_json=as_json))
@@ -168,14 +166,18 @@ def calibrate(
         float | None,
         typer.Option("--step", help="Length of one move, um.", min=0.001),
     ] = None,
+    slm: Annotated[
+        bool, typer.Option("--slm", help="Measure where the SLM's pixels fall instead.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure how image pixels lie in the sample, by moving the stage and looking.
 
-    Focus on something with structure first. On a real microscope only the light that
-    you name is switched on, and off again at the end.
+    Focus on something with structure first; with --slm, on an evenly fluorescent
+    slide. On a real microscope only the light that you name is switched on, and off
+    again at the end.
     """
-    _quiet_pymmcore()
+    quiet_pymmcore()
     from smartscope.app._calibrate import calibrate_rig
 
     code = calibrate_rig(
@@ -184,6 +186,7 @@ def calibrate(
         exposure_ms=exposure_ms,
         light=light or (),
         step_um=step_um,
+        slm=slm,
         as_json=as_json,
     )
     raise typer.Exit(code)
@@ -207,7 +210,7 @@ def replay(
     quiet: Quiet = False,
 ) -> None:
     """Decide again on a finished run, or run the whole loop on a recording."""
-    _quiet_pymmcore()
+    quiet_pymmcore()
     from smartscope.app._run import replay_path
 
     code = replay_path(
@@ -253,28 +256,6 @@ def report(
     raise typer.Exit(code)
 
 
-@policies_app.command("list")
-@guarded
-def policies_list(as_json: Json = False) -> None:
-    """List the shipped policies."""
-    from smartscope.app._policies import list_policies
-
-    raise typer.Exit(list_policies(as_json=as_json))
-
-
-@policies_app.command("show")
-@guarded
-def policies_show(
-    name: Annotated[
-        str, typer.Argument(help="A shipped policy, or a path to your own.")
-    ],
-) -> None:
-    """Say what a policy does and which parameters it has."""
-    from smartscope.app._policies import show_policy
-
-    raise typer.Exit(show_policy(name))
-
-
 @app.command()
 @guarded
 def doctor(
@@ -297,7 +278,7 @@ def doctor(
 ) -> None:
     """Say what is installed, what works here, and what to do about each gap."""
     if probe is not None:
-        _quiet_pymmcore()
+        quiet_pymmcore()
         from smartscope.app._probe import probe_rig
 
         code = probe_rig(
@@ -317,91 +298,8 @@ def doctor(
     raise typer.Exit(doctor_here(as_json=as_json))
 
 
-@app.command("bench")
-@guarded
-def bench_command(
-    work: Annotated[
-        str,
-        typer.Argument(
-            help="react, burst, overload, record, startup, light, or all of these: "
-            "all; soak, decoders, denoise-detect, quarter-light.",
-            metavar="WORK",
-        ),
-    ],
-    repetitions: Annotated[
-        int | None,
-        typer.Option(
-            "--repetitions",
-            "-n",
-            help="Runs of each peer, 5 if not given; specimens of quarter-light.",
-            metavar="N",
-            show_default=False,
-        ),
-    ] = None,
-    json_to: JsonTo = None,
-    markdown: Annotated[
-        bool,
-        typer.Option("--markdown", help="Print the tables of docs/benchmarks.md."),
-    ] = False,
-    scratch: Annotated[
-        Path | None,
-        typer.Option(
-            "--scratch",
-            help="Where runs are written for a moment; a RAM disk leaves the disk out.",
-            metavar="DIR",
-        ),
-    ] = None,
-    full: Annotated[
-        bool,
-        typer.Option(
-            "--full",
-            help="Soak for an hour and a quarter of an hour; denoise-detect for a "
-            "minute at each rate; quarter-light with 60 specimens.",
-        ),
-    ] = False,
-    rate: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--rate",
-            help="Frames per second of denoise-detect, instead of 10, 20 and 30; may "
-            "be repeated.",
-            metavar="FPS",
-        ),
-    ] = None,
-    denoiser: Annotated[
-        str | None,
-        typer.Option("--denoiser", help="Model of denoise-detect.", metavar="MODEL"),
-    ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option("--detector", help="Model of denoise-detect.", metavar="MODEL"),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Exit with 1 if something is not reached."),
-    ] = False,
-) -> None:
-    """Measure this machine beside a hand-written script and plain pymmcore-plus.
-
-    Drives Micro-Manager's demo devices only. Keep the machine idle meanwhile.
-    """
-    _quiet_pymmcore()
-    from smartscope.app._bench import Wanted, run_bench
-
-    wanted = Wanted(
-        work=work,
-        repetitions=repetitions,
-        json_to=json_to,
-        markdown=markdown,
-        scratch=scratch,
-        full=full,
-        strict=strict,
-        rates=tuple(rate or ()),
-        denoiser=denoiser,
-        detector=detector,
-    )
-    code = run_bench(wanted)
-    raise typer.Exit(code)
+app.command("bench")(bench_command)
+app.command("score")(score_command)
 
 
 @app.command()

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
         quarter_to_markdown,
         quarter_to_text,
     )
+    from smartscope.bench._specimen import SpecimenBench, bench_specimen
+    from smartscope.bench._specimen_tables import (
+        specimen_to_json,
+        specimen_to_markdown,
+        specimen_to_text,
+    )
     from smartscope.bench._tables import to_json, to_markdown, to_text
 
 __all__ = [
@@ -39,10 +45,12 @@ __all__ = [
     "Loop",
     "ModelBench",
     "QuarterLight",
+    "SpecimenBench",
     "Subject",
     "Task",
     "bench",
     "bench_models",
+    "bench_specimen",
     "check_scratch",
     "models_to_markdown",
     "models_to_text",
@@ -50,6 +58,9 @@ __all__ = [
     "quarter_to_json",
     "quarter_to_markdown",
     "quarter_to_text",
+    "specimen_to_json",
+    "specimen_to_markdown",
+    "specimen_to_text",
     "to_json",
     "to_markdown",
     "to_text",
@@ -75,6 +86,11 @@ _HOMES = {
     "quarter_to_json": "_quarter_tables",
     "quarter_to_markdown": "_quarter_tables",
     "quarter_to_text": "_quarter_tables",
+    "SpecimenBench": "_specimen",
+    "bench_specimen": "_specimen",
+    "specimen_to_json": "_specimen_tables",
+    "specimen_to_markdown": "_specimen_tables",
+    "specimen_to_text": "_specimen_tables",
     "to_json": "_tables",
     "to_markdown": "_tables",
     "to_text": "_tables",

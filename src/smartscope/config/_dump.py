@@ -138,7 +138,9 @@ def with_absolute_paths(model: F) -> F:
     if model.micromanager is not None:
         opened = model.micromanager
         paths = tuple(full(path) for path in opened.adapter_paths)
-        new = {"config": full(opened.config), "adapter_paths": paths}
+        new: dict[str, Any] = {"adapter_paths": paths}
+        if opened.config is not None:
+            new["config"] = full(opened.config)
         update["micromanager"] = opened.model_copy(update=new)
     if model.recording is not None:
         new = {"path": full(model.recording.path)}
@@ -199,8 +201,15 @@ def _policy(policy: PolicyUse) -> dict[str, Any]:
     if policy.name:
         data["name"] = policy.name
     data["priority"] = policy.priority
-    if policy.positions:
-        data["positions"] = list(policy.positions)
+    for key in ("positions", "phase"):
+        if listed := getattr(policy, key):
+            data[key] = list(listed)
+    if policy.arm:
+        data["arm"] = policy.arm
+    if policy.lease_s is not None:
+        data["lease_s"] = policy.lease_s
+    if policy.rest_s:
+        data["rest_s"] = policy.rest_s
     parameters = _value(policy.parameters)
     if parameters.keys() & PolicyUse.model_fields.keys():
         return {**data, "parameters": parameters}

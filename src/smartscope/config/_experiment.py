@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import useq
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeInt,
+    NonNegativeFloat,
+    PlainValidator,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -21,6 +23,12 @@ from smartscope.config._explain import found, refuse
 from smartscope.config._paths import find_experiment
 from smartscope.config._plan import Stream, read_acquisition
 from smartscope.config._rig import Limits
+from smartscope.config._score import ScoreConfig  # noqa: TC001 read by pydantic
+from smartscope.config._together import (
+    PhaseConfig,
+    ResourceConfig,
+    problems_together,
+)
 from smartscope.config._yaml import Problem
 from smartscope.core import ConfigError
 
@@ -29,7 +37,22 @@ if TYPE_CHECKING:
 
     from smartscope.config._yaml import Document
 
-_POLICY_KEYS = ("use", "name", "priority", "positions", "parameters")
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | int) else value
+
+
+def _place(value: Any) -> int | str:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    text = f"found {found(value)}, expected the number or the name of a position"
+    raise refuse((), text, "numbers count from 0")
+
+
+Place = Annotated[int | str, PlainValidator(_place)]
+OneOrMore = Annotated[tuple[Name, ...], BeforeValidator(_listed)]
 
 
 class Power(Section):
@@ -146,8 +169,19 @@ class PolicyUse(BaseModel):
         How this instance is called in journal and report; default the `use` name.
     priority : int
         Added to the priority of its actions.
-    positions : list of int
-        Stage positions it looks at; empty means all.
+    positions : list of int or str
+        Stage positions it looks at, by number or by name; empty means all.
+    phase : list of str
+        Phases in which it looks; empty means all.
+    arm : str
+        Arm of a comparison it belongs to: its positions are drawn by the seed, as
+        many for each arm; empty means all positions.
+    lease_s : float or None
+        What it has won stays its own for so long, see `ResourceConfig`; None as the
+        resource says.
+    rest_s : float
+        Cool-down: after an action of it was carried out at a position, it gets
+        nothing there for so long. What gives something back never waits.
     parameters : dict
         All remaining keys: the fields of the policy.
     """
@@ -157,8 +191,25 @@ class PolicyUse(BaseModel):
     use: str
     name: Name = ""
     priority: int = 0
-    positions: tuple[NonNegativeInt, ...] = ()
+    positions: tuple[Place, ...] = ()
+    phase: OneOrMore = ()
+    arm: Name = ""
+    lease_s: NonNegativeFloat | None = None
+    rest_s: NonNegativeFloat = 0.0
     parameters: dict[str, Any] = {}
+
+    KEYS: ClassVar[tuple[str, ...]] = (
+        "use",
+        "name",
+        "priority",
+        "positions",
+        "phase",
+        "arm",
+        "lease_s",
+        "rest_s",
+        "parameters",
+    )
+    """Keys of the entry itself, which no parameter of a policy can be called."""
 
     @property
     def called(self) -> str:
@@ -180,10 +231,10 @@ class PolicyUse(BaseModel):
         if not isinstance(nested, dict):
             text = f"found {found(nested)}, expected the fields of the policy"
             raise refuse(("parameters",), text, "write 'key: value' lines")
-        flat = {str(k): v for k, v in raw.items() if k not in _POLICY_KEYS}
+        flat = {str(k): v for k, v in raw.items() if k not in cls.KEYS}
         for key in flat.keys() & nested.keys():
             raise refuse((key,), f"'{key}' is there twice", "remove one")
-        own = {k: v for k, v in raw.items() if k in _POLICY_KEYS}
+        own = {k: v for k, v in raw.items() if k in cls.KEYS}
         return {**own, "parameters": {**nested, **flat}}
 
 
@@ -265,8 +316,17 @@ class Experiment(File):
         Every channel of the plan must be named when the rig has light lines.
     vision, policies
         In order.
+    phases : list of PhaseConfig
+        One after the other; none is one phase without a name.
+    resources : resource -> ResourceConfig
+        Leases and cool-downs, for example ``stage`` or ``light:488``.
+    reload : bool
+        What is edited of the policies' parameters and files while the run goes on
+        takes effect.
     seed : int
         Seed of everything random in vision and policies.
+    score : ScoreConfig or None
+        How `smartscope score` judges the policies; a run does not look at it.
     source_file : path or None
         Where it was read from; other paths are relative to its folder.
 
@@ -290,11 +350,15 @@ class Experiment(File):
     light: dict[Name, dict[LineName, Power]] = Field(default_factory=dict)
     vision: tuple[StageUse, ...] = ()
     policies: tuple[PolicyUse, ...] = ()
+    phases: tuple[PhaseConfig, ...] = ()
+    resources: dict[Name, ResourceConfig] = Field(default_factory=dict)
+    reload: bool = True
     schedule: ScheduleConfig = ScheduleConfig()
     errors: Errors = Errors()
     safety: Safety = Safety()
     record: RecordConfig = RecordConfig()
     seed: int = 0
+    score: ScoreConfig | None = None
 
     @classmethod
     def _find(cls, path: str | Path) -> Path:
@@ -320,6 +384,7 @@ class Experiment(File):
             if name in names[:i]:
                 text = f"two policies are called '{name}'"
                 yield Problem(("policies", i), text, "give one of them a 'name'")
+        yield from problems_together(self)
 
 
 def _refuse_other_files(document: Document) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path  # noqa: TC003  (pydantic reads the annotations)
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 
 PropertyValue = tuple[str, str, str | float | int]
 Affine = tuple[tuple[float, float], tuple[float, float]]
+SlmAffine = tuple[tuple[float, float, float], tuple[float, float, float]]
 Capability = Literal["live", "restart", "sequenceable"]
 Percent = Annotated[float, Field(ge=0, le=100)]
+Level = Annotated[int, Field(ge=0, le=255)]
 
 
 class MicroManager(Section):
@@ -38,17 +41,36 @@ class MicroManager(Section):
 
     Attributes
     ----------
-    config : path
+    config : path or None
         A Micro-Manager ``.cfg`` file, relative to the rig file.
+    factory : str or None
+        In its place ``module:function`` that returns a ``CMMCorePlus`` with its devices
+        loaded; the module may lie beside the rig file.
     adapter_paths : list of path
         Further folders with device adapters; found automatically when empty.
     buffer_mb : int
         Circular buffer for streams.
     """
 
-    config: Path
+    config: Path | None = None
+    factory: str | None = None
     adapter_paths: tuple[Path, ...] = ()
     buffer_mb: PositiveInt = 250
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> MicroManager:
+        if (self.config is None) == (self.factory is None):
+            text = "a microscope comes from exactly one of 'config' and 'factory'"
+            raise refuse((), text, "write 'config: my_scope.cfg'")
+        if self.factory is None:
+            return self
+        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.factory):
+            text = f"'{self.factory}' is not 'module:function'"
+            raise refuse(("factory",), text, "name a function that can be imported")
+        if self.adapter_paths:
+            text = "a factory finds its device adapters itself"
+            raise refuse(("adapter_paths",), text, "remove the line")
+        return self
 
 
 class Autofocus(Section):
@@ -110,6 +132,42 @@ class LightLine(Section):
             if not (width > 0 and height > 0):
                 text = "the lit area is not above 0"
                 raise refuse(("field_um", objective), text, "write [width, height]")
+        return self
+
+
+class SlmConfig(Section):
+    """What the device of ``roles.slm`` does to the light.
+
+    Attributes
+    ----------
+    line : str
+        The light line that goes over it.
+    calibration : objective preset -> 2 x 3
+        ``[[a, b, c], [d, e, f]]``: where a pixel ``(x, y)`` of the unbinned sensor lies
+        on the SLM, ``x_slm = a*x + b*y + c``, ``y_slm = d*x + e*y + f``; the centre of
+        the first pixel of either is (0, 0).
+    off_level, on_level : int
+        Pixel values that let through nothing, and all there is.
+    dwell_ms : float or None
+        The SLM itself goes dark this long after it showed a pattern; None keeps it up.
+    """
+
+    line: LineName
+    calibration: dict[str, SlmAffine] = Field(default_factory=dict)
+    off_level: Level = 0
+    on_level: Level = 255
+    dwell_ms: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> SlmConfig:
+        if self.off_level == self.on_level:
+            text = "off and on are the same level"
+            raise refuse(("on_level",), text, "write what a lit pixel is set to")
+        for objective, ((a, b, _), (d, e, _)) in self.calibration.items():
+            if abs(a * e - b * d) < 1e-9:
+                text = "the affine maps the image onto a line"
+                fix = "run 'smartscope calibrate --slm'"
+                raise refuse(("calibration", objective), text, fix)
         return self
 
 
@@ -288,6 +346,7 @@ class RigConfig(File):
     recording: Recording | None = None
     roles: Roles | None = None
     light: dict[LineName, LightLine] = Field(default_factory=dict)
+    slm: SlmConfig | None = None
     safe_state: tuple[PropertyValue, ...] = ()
     limits: Limits = Limits()
     calibration: dict[str, Calibration] = Field(default_factory=dict)
@@ -345,6 +404,7 @@ class RigConfig(File):
             text = f"a {self.clock.kind} clock needs a specimen or a recording"
             fix = "write 'kind: real', the time a camera lives in"
             yield Problem(("clock", "kind"), text, fix)
+        yield from self._slm_problems()
         for unit in ("power_percent", "power_mw"):
             for line in getattr(self.limits, unit).keys() - self.light.keys():
                 # A limit of a misspelt line would never hold anything back.
@@ -352,3 +412,14 @@ class RigConfig(File):
                 fix = f"did you mean '{guess}'?" if guess else "add it to 'light'"
                 text = f"the rig has no light line '{line}'"
                 yield Problem(("limits", unit, line), text, fix)
+
+    def _slm_problems(self) -> Iterator[Problem]:
+        if self.slm is None:
+            return
+        if self.roles is None or self.roles.slm is None:
+            text = "no device fills the role it describes"
+            yield Problem(("slm",), text, "add 'slm: LABEL' to 'roles'")
+        if (line := self.slm.line) not in self.light:
+            guess = near(line, self.light)
+            fix = f"did you mean '{guess}'?" if guess else "add it to 'light'"
+            yield Problem(("slm", "line"), f"the rig has no light line '{line}'", fix)

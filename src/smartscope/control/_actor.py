@@ -14,6 +14,7 @@ from smartscope.core import (
     Mark,
     MoveFocus,
     MoveStage,
+    NextPhase,
     Nothing,
     Pause,
     Roi,
@@ -24,6 +25,7 @@ from smartscope.core import (
     SetProperty,
     SetRoi,
     ShiftPosition,
+    ShowPattern,
     Stop,
     SwitchObjective,
 )
@@ -91,7 +93,8 @@ class Actor:
         None if the outcome comes later.
         """
         action = request.action
-        if isinstance(action, Nothing | Mark):
+        if isinstance(action, Nothing | Mark | NextPhase):
+            # The host of the policies ends a phase when it hears of this outcome.
             return outcome_of(request, "noted")
         checked = self._clock.now_ns()
         if action.deadline_ms is not None:
@@ -153,6 +156,7 @@ class LiveActions:
     """
 
     def __init__(self, rig: Rig, change: Change) -> None:
+        self._rig = rig
         self._actuator = rig.actuator
         self._change = change
 
@@ -163,6 +167,7 @@ class LiveActions:
             MoveFocus: self._move_focus,
             SetProperty: self._set_property,
             SwitchObjective: self._switch_objective,
+            ShowPattern: self._show_pattern,
         }
 
     def _move_stage(self, request: Request, action: MoveStage) -> Outcome | None:
@@ -184,6 +189,15 @@ class LiveActions:
     ) -> Outcome | None:
         turn = self._actuator.switch_objective
         return self._change(request, "objective", lambda: [turn(action.objective)])
+
+    def _show_pattern(self, request: Request, action: ShowPattern) -> Outcome | None:
+        # Its points count in pixels of the image it was decided on, however the camera
+        # may be set by now.
+        seen = request.seen or self._rig.state(request.t_decided_ns)
+        show, polygons = self._actuator.show_regions, action.polygons_px
+        return self._change(
+            request, "slm", lambda: [show(polygons, seen, action.intensity)]
+        )
 
 
 class PlanActions:
@@ -223,6 +237,7 @@ class PlanActions:
                 z_offsets_um=action.z_offsets_um,
                 cause=request.action_id,
                 priority=action.priority,
+                place_um=(action.x_um, action.y_um, action.z_um),
             )
         except LookupError as error:
             return outcome_of(request, "rejected", str(error))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from smartscope.core import Roi
 
 Offset = tuple[float, float, float]
+Position = tuple[float | None, float | None, float | None]
 
 
 class Amendments:
@@ -56,6 +57,27 @@ class Amendments:
         """Planned place on axis 0, 1 or 2 (x, y, z), um; home where none is named."""
         return self._home[axis] if planned is None else planned
 
+    def elsewhere(
+        self, position: int, event: MDAEvent, place_um: Position
+    ) -> dict[str, float]:
+        """Whole place of a burst that names one: what it leaves out is as planned.
+
+        Empty where it names none.
+        """
+        if all(um is None for um in place_um):
+            return {}
+        self.explicit_xy |= place_um[0] is not None or place_um[1] is not None
+        self.explicit_z |= place_um[2] is not None
+        planned = (event.x_pos, event.y_pos, event.z_pos)
+        found: dict[str, float] = {}
+        for axis, name in enumerate(("x_pos", "y_pos", "z_pos")):
+            um = place_um[axis]
+            if um is None:
+                um = plus(self.base(axis, planned[axis]), self._offsets[position][axis])
+            if um is not None:
+                found[name] = um
+        return found
+
     def set_exposure(self, channel: str | None, exposure_ms: float) -> None:
         """Use this exposure from now on in `channel` (None: in every one)."""
         if channel is None:
@@ -72,7 +94,7 @@ class Amendments:
                 "smartscope": {"role": planned.role, "cause": planned.cause},
             },
         }
-        if self.explicit_xy or self.explicit_z:
+        if (self.explicit_xy or self.explicit_z) and not planned.own_place:
             x, y, z = self._offsets[planned.position]
             if self.explicit_xy:
                 update["x_pos"] = plus(self.base(0, event.x_pos), x)

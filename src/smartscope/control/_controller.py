@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from smartscope.control._arbiter import arbitrate
+from smartscope.control._host import Undone
+from smartscope.control._outcome import outcome_of
 from smartscope.core import (
     NS_PER_S,
     HardwareError,
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
     from smartscope.config import Errors
     from smartscope.control._actor import Actor
+    from smartscope.control._arbiter import Arbiter
     from smartscope.control._host import PolicyHost
     from smartscope.control._monitor import Monitor
+    from smartscope.control._phases import PhaseChange
+    from smartscope.control._reload import Reload
     from smartscope.control._subscription import Subscription
     from smartscope.core import (
         Clock,
@@ -73,6 +77,8 @@ class RunState:
         self.external: Callable[[], tuple[ExternalChange, ...]] = tuple
         self.unfamiliar: Callable[[tuple[Alarm, ...]], None] = lambda alarms: None
         self.on_failure: Callable[[], None] = lambda: None
+        self.reloads: Callable[[], tuple[Reload, ...]] = tuple
+        self.on_over: Callable[[str], None] = lambda reason: None
 
     def fail(self, error: BaseException) -> None:
         """Keep the first failure and call `on_failure`."""
@@ -95,7 +101,7 @@ class Controller:
     clock : Clock
     errors : Errors
         What a failing policy or stage does to the run.
-    priorities : policy name -> int
+    arbiter : Arbiter
     state : RunState
     monitor : Monitor
     """
@@ -109,7 +115,7 @@ class Controller:
         records: Records,
         clock: Clock,
         errors: Errors,
-        priorities: Mapping[str, int],
+        arbiter: Arbiter,
         state: RunState,
         monitor: Monitor,
     ) -> None:
@@ -119,7 +125,7 @@ class Controller:
         self._records = records
         self._clock = clock
         self._errors = errors
-        self._priorities = priorities
+        self._arbiter = arbiter
         self._state = state
         self._monitor = monitor
         self._arrived: deque[Outcome] = deque()
@@ -180,7 +186,12 @@ class Controller:
             "seen": t_seen,
         }
         self._records.observed(seen, stamps, self._pipeline.costs)
+        self._arbiter.undone(seen.outcomes)
+        for reload in self._state.reloads():
+            self._reload(reload, seen)
         decisions = self._host.decide(seen, self._clock.now_ns)
+        for told in self._host.take_told():
+            self._tell(told, seen)
         for decision in decisions:
             self._records.decided(decision)
         self._act([r for d in decisions for r in d.requests], frame)
@@ -189,6 +200,47 @@ class Controller:
         for decision in decisions:
             self._monitor.decided(decision, seen.t_s)
         self._complain(decisions)
+
+    def _reload(self, reload: Reload, seen: Observation) -> None:
+        """Take over what was edited, between one sight and the next."""
+        name = reload.factory.name
+        before = self._host.factory(name)
+        if not reload.differs(before):
+            return
+        entry = reload.entry(before, seen.number)
+        if why := self._host.reload(reload.factory):
+            words = f"not reloaded, the policy goes on as it was: {why}"
+            entry |= {"refused": why, "message": words}
+            self._records.note("reload", entry)
+            self._monitor.fault(f"{name}: {words}")
+            return
+        words = f"reloaded: {reload.words(before)}"
+        self._records.note("reload", entry | {"message": words})
+        self._monitor.told(seen.t_s, name, words)
+
+    def _tell(self, told: PhaseChange | Undone, seen: Observation) -> None:
+        if isinstance(told, Undone):
+            words = (
+                "the reload is undone, the policy goes on as it was before: it failed "
+                f"when it first reacted, {told.reason}"
+            )
+            what: dict[str, Any] = {
+                "policy": told.policy,
+                "observation": told.observation,
+            }
+            what |= {"undone": told.reason, "message": words}
+            self._records.note("reload", what)
+            self._monitor.fault(f"{told.policy}: {words}")
+            return
+        words = f"phase {told.ended} is over ({told.reason})"
+        words += f", {told.begins} begins" if told.begins else ""
+        self._records.note("phase", asdict(told))
+        self._monitor.told(seen.t_s, "run", words)
+        self._monitor.set(experiment_phase=told.begins)
+        if told.begins:
+            self._arbiter.released(self._host.resting)
+        else:
+            self._state.on_over(f"the last phase, {told.ended}, is over: {told.reason}")
 
     def _take_arrived(self) -> tuple[Outcome, ...]:
         arrived: list[Outcome] = []
@@ -235,7 +287,18 @@ class Controller:
                     self._state.fail(PolicyError(text))
 
     def _act(self, requests: list[Request], frame: Frame) -> None:
-        verdict = arbitrate(requests, self._priorities)
+        allowed = []
+        for request in requests:
+            if why := self._host.refuses(request):
+                self._arrive(outcome_of(request, "rejected", why))
+            else:
+                allowed.append(request)
+        verdict = self._arbiter.settle(allowed)
+        if verdict.rulings:
+            number = requests[0].observation
+            rulings = [asdict(ruling) for ruling in verdict.rulings]
+            told = {"observation": number, "rulings": rulings}
+            self._records.note("arbitration", told)
         for outcome in verdict.outcomes:
             self._arrive(outcome)
         for request in verdict.granted:

@@ -11,23 +11,16 @@ from __future__ import annotations
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pymmcore_plus.mda import MDAEngine, SkipEvent
-from pymmcore_plus.metadata.schema import Position
 from useq import AcquireImage, HardwareAutofocus, MDAEvent, MDASequence
 
+from smartscope.control._framing import Framing, metadata
 from smartscope.control._planned import Planned, Released
+from smartscope.control._settings import Settings
 from smartscope.control._switch import LightSwitch
-from smartscope.core import (
-    NS_PER_S,
-    Frame,
-    HardwareError,
-    HardwareState,
-    Roi,
-    StreamError,
-    View,
-)
+from smartscope.core import Frame, HardwareError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -38,12 +31,10 @@ if TYPE_CHECKING:
     from smartscope.control._lights import LightPlan
     from smartscope.control._schedule import Schedule
     from smartscope.control._streamer import Streamer
-    from smartscope.rig import Command, Rig
+    from smartscope.rig import Rig
     from smartscope.sources import Shot, Source
 
 _AFTER_YOU_WALL_S = 0.00005
-_BELIEVED_NS = 2 * NS_PER_S
-"""How long a value that its device has confirmed is not set again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +95,14 @@ class Engine(MDAEngine):
         self.hooks = hooks
         self._errors = errors
         self._switch = LightSwitch(rig)
+        self._settings = Settings(rig, schedule, self._switch)
+        self.framing = Framing(rig)
         # In simulated time nothing may depend on which thread is faster.
         real = rig.clock.kind == "real"
         self._shut = self._switch.shut_meanwhile if real else self._switch.shut
         self._skips_in_a_row = 0
         self._stop_burst = False
-        self._views: dict[int, View] = {}
         self.streamer: Streamer | None = None
-        self.frames = 0
         self.failed = 0
         schedule.merge = self._merge
         schedule.on_pause = self._on_pause
@@ -126,7 +117,7 @@ class Engine(MDAEngine):
         if sequence.setup is not None:
             powers = self._lights.percent(None)
             self.hooks.check(sequence.setup, powers)
-            self._rig.actuator.settle(*self._set(sequence.setup, powers))
+            self._rig.actuator.settle(*self._settings.issue(sequence.setup, powers))
         return meta
 
     def event_iterator(self, events: Iterable[MDAEvent]) -> Iterator[MDAEvent]:
@@ -154,7 +145,7 @@ class Engine(MDAEngine):
         first = released.steps[0].event if released.steps else released.event
         powers = self._powers(first)
         self.hooks.check(first, powers)
-        self._rig.actuator.settle(*self._set(first, powers))
+        self._rig.actuator.settle(*self._settings.issue(first, powers))
         if released.steps:
             self._load(released.event)
 
@@ -180,56 +171,7 @@ class Engine(MDAEngine):
     def teardown_sequence(self, sequence: MDASequence) -> None:
         """Do nothing: the run applies the safe state, whatever ended it."""
 
-    # ------------------------------------------------------------------- setting
-
-    def _set(self, event: MDAEvent, powers: Mapping[str, float]) -> list[Command]:
-        """Issue every command the event asks for, stage first: it takes longest."""
-        actuator, commands = self._rig.actuator, []
-        if event.x_pos is not None or event.y_pos is not None:
-            state = self._rig.state(self._rig.clock.now_ns())
-            commands.append(
-                actuator.move_stage(
-                    _known(event.x_pos, state.x_um), _known(event.y_pos, state.y_um)
-                )
-            )
-        if event.z_pos is not None:
-            commands.append(actuator.move_focus(event.z_pos))
-        if event.channel is not None:
-            commands.append(
-                actuator.set_channel(event.channel.config, event.channel.group)
-            )
-        properties = [
-            actuator.set_property(device, name, value)
-            for device, name, value in event.properties or ()
-        ]
-        if event.roi is not None:
-            # Binning is a property, and regions count in binned pixels.
-            actuator.settle(*properties)
-        commands += properties
-        commands += self._set_powers(powers)
-        if event.exposure is not None:
-            found = self._rig.state(self._rig.clock.now_ns()).exposure_ms
-            if not self._holds("exposure", found, event.exposure):
-                commands.append(actuator.set_exposure(event.exposure))
-        if (roi := self._roi(event)) is not None:
-            commands.append(actuator.set_roi(None if roi == "full" else roi))
-        if event.slm_image is not None:
-            commands.append(actuator.show_pattern(event.slm_image.data))
-        return commands
-
-    def _roi(self, event: MDAEvent) -> Any:
-        if self._schedule.roi is not None:
-            return self._schedule.roi
-        if event.roi is None:
-            return None
-        # As in Micro-Manager, a region of useq counts in pixels of the binned image.
-        planned, binning = event.roi, self._rig.geometry.binning
-        return Roi(
-            planned.offset_x * binning,
-            planned.offset_y * binning,
-            planned.width * binning,
-            planned.height * binning,
-        )
+    # --------------------------------------------------------------------- light
 
     def _powers(self, event: MDAEvent) -> dict[str, float]:
         if isinstance(event.action, HardwareAutofocus):
@@ -273,7 +215,7 @@ class Engine(MDAEngine):
             return
         powers = self._powers(event)
         if powers != planned:  # the budget has just gone dark
-            self._rig.actuator.settle(*self._set_powers(powers))
+            self._rig.actuator.settle(*self._settings.issue_powers(powers))
         self.hooks.intend(released, powers, exposure_ms, len(steps))
         if self._switch.is_barred:
             return
@@ -308,32 +250,12 @@ class Engine(MDAEngine):
                 self._switch.off()
             self.hooks.lit(self._rig.clock.now_ns(), released.planned.position)
 
-    def _set_powers(self, powers: Mapping[str, float]) -> list[Command]:
-        dark = self._switch.beforehand(powers)
-        found = self._rig.state(self._rig.clock.now_ns()).power_percent
-        return [
-            self._rig.actuator.set_power(line, percent)
-            for line, percent in dark.items()
-            if not self._holds(f"light:{line}", found.get(line), percent)
-        ]
-
-    def _holds(self, name: str, found: float | None, wanted: float) -> bool:
-        """Whether the device itself has said so a moment ago, and nobody touched it."""
-        now = self._rig.clock.now_ns()
-        state = self._rig.state(now)
-        if state.pending or state.external or found is None:
-            return False
-        confirmed_ns = state.confirmed_ns.get(name)
-        if confirmed_ns is None or now - confirmed_ns > _BELIEVED_NS:
-            return False
-        return abs(found - wanted) < 1e-6
-
     def _step_frame(self, shot: Shot, step: Planned, released: Released) -> Frame:
         state = self._rig.state(shot.t_exposed_ns)
         if released.steps and released.event.z_sequence:  # type: ignore[attr-defined]
             # The focus follows the camera's trigger and tells nobody.
             state = replace(state, z_um=step.event.z_pos)
-        return self.frame(shot, step, state, due_s=released.due_s)
+        return self.framing.frame(shot, step, state, due_s=released.due_s)
 
     # ------------------------------------------------------------ for the streamer
 
@@ -351,7 +273,7 @@ class Engine(MDAEngine):
             return False
         powers = self._powers(event)  # the budget may have gone dark just now
         self.hooks.check(event, powers)
-        self._rig.actuator.settle(*self._set(event, powers))
+        self._rig.actuator.settle(*self._settings.issue(event, powers))
         released = replace(self._released(), event=event)
         self.hooks.intend(released, powers, exposure_ms, frames)
         if self.is_ending:  # while we waited for the devices or the disk
@@ -410,66 +332,9 @@ class Engine(MDAEngine):
             # Or the triggers of the stream that goes on would step it further.
             core.stopStageSequence(focus)
 
-    def frame(
-        self,
-        shot: Shot,
-        planned: Planned,
-        state: HardwareState,
-        *,
-        due_s: float | None = None,
-        group: tuple[str | int, ...] | None = None,
-        since_ns: int | None = None,
-    ) -> Frame:
-        """Give a shot its identity, its state and its place in the sample.
-
-        `since_ns` is when the exposure may have begun already; by default it began
-        at `Shot.t_exposed_ns`.
-        """
-        if since_ns is None:
-            since_ns = shot.t_exposed_ns
-        changed = self._rig.history.changes(since_ns, shot.t_end_ns)
-        frame = Frame(
-            frame_id=self.frames,
-            pixels=shot.pixels,
-            view=self._view(planned.position),
-            role=planned.role,
-            index=planned.event.index,
-            cause=planned.cause,
-            t_exposed_ns=shot.t_exposed_ns,
-            exposed_uncertainty_ns=shot.exposed_uncertainty_ns,
-            t_received_ns=shot.t_received_ns,
-            t_published_ns=self._rig.clock.now_ns(),
-            state=state,
-            pixel_map=self._rig.pixel_map(),
-            image_number=shot.image_number,
-            mixed=bool(changed),
-            moving=bool(changed & {"x_um", "y_um"}),
-            planned_s=due_s,
-            group=planned.group if group is None else group,
-            last_of_group=planned.last_of_group,
-        )
-        self.frames += 1
-        return frame
-
     def _metadata(self, frame: Frame, event: MDAEvent) -> FrameMetaV1:
-        """What pymmcore-plus says of a frame, from what we know: no device is asked."""
-        state, position = frame.state, Position()
-        if state.x_um is not None and state.y_um is not None:
-            position["x"], position["y"] = state.x_um, state.y_um
-        if state.z_um is not None:
-            position["z"] = state.z_um
         group = event.channel.group if event.channel is not None else None
-        meta: dict[str, Any] = {
-            "format": "frame-dict",
-            "version": "1.0",
-            "camera_device": frame.view.camera,
-            "property_values": self._get_current_props(group) if group else (),
-            "exposure_ms": state.exposure_ms,
-            "pixel_size_um": frame.pixel_map.pixel_um,
-            "position": position,
-            "mda_event": event,
-        }
-        return cast("FrameMetaV1", meta)
+        return metadata(frame, event, self._get_current_props(group) if group else ())
 
     def _autofocus(self, released: Released, action: HardwareAutofocus) -> None:
         try:
@@ -487,13 +352,6 @@ class Engine(MDAEngine):
 
     # ------------------------------------------------------------------- helpers
 
-    def _view(self, position: int) -> View:
-        view = self._views.get(position)
-        if view is None:
-            camera = self._rig.core.getCameraDevice()
-            view = self._views[position] = View(position, camera)
-        return view
-
     def _released(self) -> Released:
         if self._schedule.released is None:
             raise RuntimeError("the engine was driven by something else than its plan")
@@ -504,6 +362,10 @@ class Engine(MDAEngine):
         merged = list(super().event_iterator(events))
         if len(merged) != 1 or len(events) < 2:
             return None
+        if any(event.slm_image is not None for event in events):
+            return (
+                None  # pymmcore-plus loads a sequence of patterns and never starts it
+            )
         whole: Any = merged[0]
         if whole.z_sequence and not self._source.sequences_focus:
             return None
@@ -532,14 +394,6 @@ class Engine(MDAEngine):
                 f"{self._skips_in_a_row} planned events in a row failed, more than "
                 f"errors.max_skips allows; the last one: {error}"
             ) from error
-
-
-def _known(wanted: float | None, present: float | None) -> float:
-    if wanted is not None:
-        return wanted
-    if present is None:
-        raise HardwareError("the stage position is unknown, so it cannot be kept")
-    return present
 
 
 def _nothing() -> None:

@@ -1,56 +1,115 @@
 """Runs the policies: numbered observations in, numbered decisions out.
 
 The same host decides during a run and when a journal is re-decided, so both take
-exactly the same steps from the same inputs.
+exactly the same steps from the same inputs: phases follow from observations, and what
+was reloaded is in the journal.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from dataclasses import replace
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from smartscope.core import Action, Decision, Nothing, Observation, Request
+from smartscope.control._answers import in_words, react
+from smartscope.control._phases import PhaseChange, PhaseClock
+from smartscope.core import (
+    Acquire,
+    Action,
+    Decision,
+    NextPhase,
+    Nothing,
+    Observation,
+    Request,
+    SetInterval,
+    ShiftPosition,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from smartscope.core import View
-    from smartscope.policies import Policy
+    from smartscope.config import PhaseConfig
+    from smartscope.core import Outcome, View
+    from smartscope.policies import Policy, PolicyFactory
+
+_OF_ONE_POSITION = (SetInterval, Acquire, ShiftPosition)
+_DONE = ("applied", "scheduled", "noted", "shadow", "replay")
+_Seat = tuple[str, "View | None"]
+_Taken = tuple[str, "View", type[Action]]
 
 
-_MOST_ACTIONS = 1000
-"""Of one policy on one sight; a generator that never ends must not fill the memory."""
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A reload that was taken back when the new instance first reacted."""
+
+    policy: str
+    observation: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Trial:
+    """What a reload replaced, until every new instance has reacted once."""
+
+    before: PolicyFactory
+    old: dict[View | None, Policy]
+    waiting: set[View | None]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """An action whose outcome has not come."""
+
+    request: Request
+    policy: Policy
 
 
 class PolicyHost:
     """Keeps the policies of one run and asks them, one observation at a time.
 
     Used from one thread. Per-position policies get one instance for each view, made
-    when the view is first seen.
+    when the view is first seen, and again when a phase of theirs begins.
 
     Parameters
     ----------
-    makers : sequence of (name, positions, per, maker)
-        In the order of the experiment. `positions` restricts the fields it looks at
-        (empty: all); `per` is ``position`` or ``run``; `maker(view or None)` returns
-        a started policy.
+    policies : sequence of PolicyFactory
+        In the order of the experiment.
+    phases : sequence of PhaseConfig
     """
 
     def __init__(
         self,
-        makers: Sequence[
-            tuple[str, tuple[int, ...], str, Callable[[View | None], Policy]]
-        ],
+        policies: Sequence[PolicyFactory],
+        phases: Sequence[PhaseConfig] = (),
     ) -> None:
-        self._makers = tuple(makers)
-        self._policies: dict[tuple[str, View | None], Policy] = {}
-        # Whose action it was, until its outcome has come.
-        self._owners: dict[str, Policy] = {}
+        self._factories = {policy.name: policy for policy in policies}
+        self._policies: dict[_Seat, Policy] = {}
+        self._phases = PhaseClock(phases)
+        self._asked: dict[str, _Asked] = {}
+        self._taken: dict[_Taken, Action] = {}
+        self._trials: dict[str, _Trial] = {}
+        self._told: list[PhaseChange | Undone] = []
         self._decisions = 0
         self._observations = 0
+
+    @property
+    def phase(self) -> str:
+        """Name of the present phase; "" where the experiment has none."""
+        return self._phases.now
+
+    def take_told(self) -> tuple[PhaseChange | Undone, ...]:
+        """Hand over, once, what has happened while deciding."""
+        told = tuple(self._told)
+        self._told.clear()
+        return told
+
+    def factory(self, name: str) -> PolicyFactory:
+        """What makes the instances of this policy now."""
+        return self._factories[name]
+
+    @property
+    def resting(self) -> tuple[str, ...]:
+        """Policies that do not look in the present phase."""
+        return tuple(n for n, f in self._factories.items() if not self._is_on(f))
 
     def number(self, seen: Observation, **told: Any) -> Observation:
         """Give an observation its number: the order in which policies see it.
@@ -66,27 +125,138 @@ class PolicyHost:
     ) -> tuple[Decision, ...]:
         """Ask every policy that looks at this view; one decision each.
 
-        A policy that raises gives a decision with `error` set and no requests.
+        A policy that raises gives a decision with `error` set and no requests. What a
+        policy of a phase that is over still holds is given back in its name.
         """
-        # Told to its owner also with the sight of a view that the owner does not see.
-        for outcome in seen.outcomes:
-            if (owner := self._owners.pop(outcome.action_id, None)) is not None:
-                owner.own_actions.arrived(outcome)
-        decisions = []
-        for name, positions, per, maker in self._makers:
-            if positions and seen.view.position not in positions:
-                continue
-            view = seen.view if per == "position" else None
-            policy = self._policies.get((name, view))
-            if policy is None:
-                policy = self._policies[(name, view)] = maker(view)
-            decisions.append(self._ask(name, policy, seen, t_decided_ns()))
+        next_phase = self._hear(seen.outcomes)
+        if change := self._phases.update(seen, next_phase):
+            self._told.append(change)
+            self._leave()
+        decisions = list(self._given_back(seen, t_decided_ns))
+        for name, factory in tuple(self._factories.items()):
+            if self._is_on(factory) and factory.looks_at(seen.view):
+                view = seen.view if factory.per == "position" else None
+                decisions.append(self._ask(name, view, seen, t_decided_ns()))
         return tuple(decisions)
 
-    def _ask(self, name: str, policy: Policy, seen: Observation, t_ns: int) -> Decision:
+    def refuses(self, request: Request) -> str:
+        """Say why a policy may not ask for this at all; "" if it may."""
+        action, names = request.action, self._phases.names
+        if isinstance(action, NextPhase):
+            if not names:
+                return "the experiment has no phases"
+            if action.phase is not None and action.phase not in names:
+                return f"there is no phase '{action.phase}' ({', '.join(names)})"
+        arm = self._factories[request.policy].arm
+        if not arm or not action.claims(request.view):
+            return ""
+        far = isinstance(action, Acquire) and action.is_elsewhere
+        if isinstance(action, _OF_ONE_POSITION) and not far:
+            return ""
+        return f"{type(action).__name__} would change the other arms than '{arm}' too"
+
+    def reload(self, factory: PolicyFactory) -> str:
+        """Let `factory` make the instances of its policy from now on.
+
+        Those that exist are replaced, see `PolicyFactory.renew`. When one of the new
+        ones raises as it first reacts, all are taken back, and the old ones go on.
+
+        Returns
+        -------
+        str
+            Why nothing was replaced; "" if it was.
+        """
+        name = factory.name
+        before = self._factories[name]
+        old = {view: p for (who, view), p in self._policies.items() if who == name}
+        made: dict[View | None, Policy] = {}
+        for view, policy in old.items():
+            try:
+                made[view] = factory.renew(view, before, policy)
+            except Exception as error:  # whatever a user's policy raises is its own
+                return in_words(error)
+        self._factories[name] = factory
+        self._policies |= {(name, view): policy for view, policy in made.items()}
+        self._trials[name] = _Trial(before, old, set(old))
+        return ""
+
+    # ------------------------------------------------------------------- phases
+
+    def _is_on(self, factory: PolicyFactory) -> bool:
+        if self._phases.over:
+            return False
+        return not factory.phases or self.phase in factory.phases
+
+    def _hear(self, outcomes: Sequence[Outcome]) -> tuple[str | None, str] | None:
+        """Tell the owners what became of their actions; the phase asked for, if any."""
+        next_phase = None
+        for outcome in outcomes:
+            # Also with the sight of a view that the owner does not see.
+            if (asked := self._asked.pop(outcome.action_id, None)) is None:
+                continue
+            asked.policy.own_actions.arrived(outcome)
+            action = asked.request.action
+            if outcome.status not in _DONE:
+                continue
+            if isinstance(action, NextPhase):
+                next_phase = (action.phase, f"{outcome.policy}: {action.reason}")
+            key = (outcome.policy, asked.request.view, type(action))
+            if action.gives_back:
+                self._taken.pop(key, None)
+            elif action.undone("") is not None:
+                self._taken[key] = action
+        return next_phase
+
+    def _leave(self) -> None:
+        """Forget the instances of policies that look no more: they begin anew."""
+        for seat in tuple(self._policies):
+            if not self._is_on(self._factories[seat[0]]):
+                del self._policies[seat]
+                self._prove(*seat)
+
+    def _given_back(
+        self, seen: Observation, t_decided_ns: Callable[[], int]
+    ) -> Iterator[Decision]:
+        for key, action in tuple(self._taken.items()):
+            name, view, _ = key
+            if self._is_on(self._factories[name]):
+                continue
+            del self._taken[key]
+            back = action.undone(f"the phase of {name} is over")
+            if back is not None:
+                at = replace(seen, view=view)
+                yield self._decision(name, at, t_decided_ns(), "", (back,), None)
+
+    # ------------------------------------------------------------------- asking
+
+    def _ask(
+        self, name: str, view: View | None, seen: Observation, t_ns: int
+    ) -> Decision:
+        policy = self._policies.get((name, view))
+        if policy is None:
+            policy = self._factories[name].make(view)
+            self._policies[name, view] = policy
+        error, actions = react(policy, seen)
+        if name in self._trials:
+            trial = self._trials[name]
+            if error and (view in trial.waiting or not trial.old):
+                policy = self._take_back(name, view, seen.number, error)
+                error, actions = react(policy, seen)
+            else:
+                self._prove(name, view)
+        return self._decision(name, seen, t_ns, error, actions, policy)
+
+    def _decision(
+        self,
+        name: str,
+        seen: Observation,
+        t_ns: int,
+        error: str,
+        actions: Sequence[Action],
+        policy: Policy | None,
+    ) -> Decision:
         number = self._decisions
         self._decisions += 1
-        error, actions = _react(policy, seen)
         requests = tuple(
             Request(
                 action_id=f"{number}.{k}",
@@ -96,12 +266,13 @@ class PolicyHost:
                 t_decided_ns=t_ns,
                 observation=seen.number,
                 channel=seen.channel,
+                seen=seen.state,
             )
             for k, action in enumerate(actions)
         )
         for request in requests:
-            if not isinstance(request.action, Nothing):
-                self._owners[request.action_id] = policy
+            if policy is not None and not isinstance(request.action, Nothing):
+                self._asked[request.action_id] = _Asked(request, policy)
                 policy.own_actions.asked(request)
         return Decision(
             number=number,
@@ -112,64 +283,26 @@ class PolicyHost:
             error=error,
         )
 
+    # ------------------------------------------------------------------- trials
 
-def _react(policy: Policy, seen: Observation) -> tuple[str, Sequence[Action]]:
-    try:
-        actions = list(islice(policy.react(seen) or (), _MOST_ACTIONS + 1))
-    except Exception as error:  # whatever a user's policy raises must not end the loop
-        where = error.__traceback__
-        while where is not None and where.tb_next is not None:
-            where = where.tb_next
-        line = f" (line {where.tb_lineno})" if where is not None else ""
-        return f"{type(error).__name__}: {error}{line}", ()
-    if len(actions) > _MOST_ACTIONS:
-        return f"react() gave more than {_MOST_ACTIONS} actions at once", ()
-    wrong = [a for a in actions if not isinstance(a, Action)]
-    if wrong:
-        return f"react() gave {wrong[0]!r}, which is no action", ()
-    for action in actions:
-        if field := _not_finite(action):
-            return f"{type(action).__name__}.{field} is no finite number", ()
-    return "", actions
+    def _prove(self, name: str, view: View | None) -> None:
+        """Note that an instance need not be taken back any more."""
+        if (trial := self._trials.get(name)) is not None:
+            trial.waiting.discard(view)
+            if not trial.waiting:
+                del self._trials[name]
 
-
-_FIELDS: dict[type, tuple[str, ...]] = {}
-
-
-def _fields(kind: type[Action]) -> tuple[str, ...]:
-    names = _FIELDS.get(kind)
-    if names is None:
-        names = tuple(field.name for field in dataclasses.fields(kind))
-        _FIELDS[kind] = names
-    return names
-
-
-def _not_finite(action: Action) -> str:
-    """Name the first field that holds nan or infinity, "" if none does."""
-    for name in _fields(type(action)):
-        value = getattr(action, name)
-        for number in value if type(value) is tuple else (value,):
-            if isinstance(number, float) and not math.isfinite(number):
-                return name
-    return ""
-
-
-def same_decision(a: Decision, b: Decision) -> str:
-    """Say how two decisions differ, "" if they do not (times are not compared)."""
-    if (a.policy, a.view, a.observation) != (b.policy, b.view, b.observation):
-        return (
-            f"decision {a.number}: {a.policy} on observation {a.observation} became "
-            f"{b.policy} on observation {b.observation}"
-        )
-    what = f"decision {a.number} of {a.policy} on observation {a.observation}"
-    if a.error != b.error:
-        return f"{what}: error {a.error!r} became {b.error!r}"
-    ours = [(r.action_id, r.action) for r in a.requests]
-    theirs = [(r.action_id, r.action) for r in b.requests]
-    if ours != theirs:
-        return f"{what}: {_words(ours)} became {_words(theirs)}"
-    return ""
-
-
-def _words(requests: Sequence[tuple[str, Action]]) -> str:
-    return "; ".join(repr(action) for _, action in requests) or "no action"
+    def _take_back(
+        self, name: str, view: View | None, observation: int, error: str
+    ) -> Policy:
+        trial = self._trials.pop(name)
+        self._factories[name] = trial.before
+        for seat in tuple(self._policies):
+            if seat[0] == name:
+                del self._policies[seat]
+        self._policies |= {(name, at): policy for at, policy in trial.old.items()}
+        self._told.append(Undone(name, observation, error))
+        seat = (name, view)
+        if seat not in self._policies:  # it was reloaded before its first sight
+            self._policies[seat] = trial.before.make(view)
+        return self._policies[seat]

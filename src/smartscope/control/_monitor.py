@@ -34,6 +34,8 @@ class MonitorState:
     ----------
     phase : str
         ``preparing``, ``running``, ``paused``, ``finishing`` or ``done``.
+    experiment_phase : str
+        Name of the experiment's phase; "" where it has none.
     t_s, planned, frames, reactions, skipped, failed
         Run time and counts so far; `planned` is None when unknown.
     interval_s : field -> interval of its fast series, only where one runs.
@@ -46,6 +48,7 @@ class MonitorState:
     """
 
     phase: str = "preparing"
+    experiment_phase: str = ""
     t_s: float = 0.0
     planned: int | None = None
     frames: int = 0
@@ -127,6 +130,11 @@ class Monitor:
                 if not isinstance(request.action, Nothing):
                     text = f"{type(request.action).__name__}: {request.action.reason}"
                     self._decisions.append((t_s, decision.policy, text))
+
+    def told(self, t_s: float, who: str, words: str) -> None:
+        """Note something that people want to know beside the decisions."""
+        with self._lock:
+            self._decisions.append((t_s, who, words))
 
     def acted(self, outcome: Outcome, frame_id: int | None) -> None:
         """Note the time from the pixels being ours to the action being done."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from useq import MDAEvent
 
@@ -33,6 +34,8 @@ class Planned:
         Seconds after the event timer's zero; None is "right after the one before".
     own_exposure : bool
         Its exposure was asked for, so no general change of exposure applies.
+    own_place : bool
+        Its place was asked for, so no offset of the field is added.
     """
 
     event: MDAEvent
@@ -43,6 +46,7 @@ class Planned:
     last_of_group: bool = True
     due_s: float | None = None
     own_exposure: bool = False
+    own_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +156,15 @@ def burst_of(
     channel: str | None,
     exposure_ms: float | None,
     heights_um: tuple[float | None, ...],
+    place_um: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Planned, ...]:
     """Events of a burst, numbered from `number`; what is None stays as in `template`.
 
     Without `heights_um` each time point is one frame where the focus is; with them it
-    is one plane for each, and a group.
+    is one plane for each, and a group. `place_um` holds ``x_pos``, ``y_pos`` and
+    ``z_pos`` of a burst that is taken elsewhere.
     """
-    update: dict[str, Any] = {}
+    update: dict[str, Any] = dict(place_um)
     if channel is not None and template.event.channel is not None:
         named = template.event.channel.model_copy(update={"config": channel})
         update["channel"] = named
@@ -182,6 +188,7 @@ def burst_of(
                 last_of_group=plane == planes - 1,
                 due_s=None,
                 own_exposure=exposure_ms is not None,
+                own_place=bool(place_um),
             )
         )
     return tuple(steps)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from useq import AcquireImage, MDAEvent
 
-from smartscope.control._amendments import Amendments, Offset
+from smartscope.control._amendments import Amendments, Offset, Position
 from smartscope.control._planned import (
     Fields,
     Planned,
@@ -144,8 +144,11 @@ class Schedule:
         z_offsets_um: tuple[float, ...],
         cause: str,
         priority: int,
+        place_um: Position = (None, None, None),
     ) -> int:
         """Take a burst before the baseline goes on; returns how many frames.
+
+        `place_um` is (x, y, z) of a burst that is taken elsewhere; None is as planned.
 
         Raises
         ------
@@ -154,8 +157,9 @@ class Schedule:
         """
         with self._lock:
             template = template_of(self._acquired(position), channel)
+            elsewhere = self._amend.elsewhere(position, template.event, place_um)
             self._amend.explicit_z |= bool(z_offsets_um)
-            focus_um = self._amend.base(2, template.event.z_pos)
+            focus_um = self._amend.base(2, elsewhere.get("z_pos", template.event.z_pos))
             points = burst_of(
                 template,
                 cause,
@@ -164,6 +168,7 @@ class Schedule:
                 channel=channel,
                 exposure_ms=exposure_ms,
                 heights_um=tuple(plus(focus_um, dz_um) for dz_um in z_offsets_um),
+                place_um=elsewhere,
             )
             self._reactions += len(points)
             now = self._clock.now_ns()

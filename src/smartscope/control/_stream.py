@@ -272,6 +272,13 @@ class StreamControl:
                 "rejected",
                 "a burst in a stream goes as fast as the camera: leave interval_s out",
             )
+        if action.is_elsewhere:
+            return outcome_of(
+                request,
+                "rejected",
+                "a burst in a stream is taken where the stage is: move it first, and "
+                "leave x_um, y_um and z_um out",
+            )
         return self._interrupt(Interruption(request, "burst"))
 
     def _pause(self, request: Request, action: Pause) -> Outcome:

@@ -195,7 +195,7 @@ class Streamer:
         since_ns = shot.t_exposed_ns - shot.exposed_uncertainty_ns
         state = self._rig.state(since_ns)
         group = ("stream", self.pumped)
-        frame = self._engine.frame(
+        frame = self._engine.framing.frame(
             shot, self._planned, state, group=group, since_ns=since_ns
         )
         self.pumped += 1
@@ -213,7 +213,7 @@ class Streamer:
                 "frames": lost.frames,
                 "by": lost.by,
                 "certain": lost.certain,
-                "after_frame": self._engine.frames - 1,
+                "after_frame": self._engine.framing.frames - 1,
             },
         )
 
@@ -307,12 +307,12 @@ class Streamer:
         applied_ns = self._clock.now_ns()
         z_um = self._rig.state(applied_ns).z_um
         steps = self._steps(action, request.action_id, z_um)
-        before = self._engine.frames
+        before = self._engine.framing.frames
         for payload in self._engine.take_burst(steps):
             del payload  # published by the engine; the tap shows the stream
         if action.z_offsets_um and z_um is not None:
             self._rig.actuator.settle(self._rig.actuator.move_focus(z_um))
-        taken = self._engine.frames - before
+        taken = self._engine.framing.frames - before
         words, status = f"{taken} of {len(steps)} frames", "applied"
         if taken < len(steps):
             # Cut off by the end of the run is no fault of the devices.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from smartscope.core.frame import View
+    from smartscope.core.frame import HardwareState, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,15 @@ class Action:
     def claims(self, view: View) -> tuple[str, ...]:
         """Resources this action wants, given the view it was decided on."""
         return ()
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether this only ends what an earlier action has taken for itself."""
+        return False
+
+    def undone(self, reason: str) -> Action | None:
+        """The action that gives back what this one takes; None if it takes nothing."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +92,22 @@ class SetInterval(Action):
         """``schedule:p``."""
         return (f"schedule:{view.position}",)
 
+    @property
+    def gives_back(self) -> bool:
+        """True for the return to the baseline."""
+        return self.interval_s is None
+
+    def undone(self, reason: str) -> Action | None:
+        """Return to the baseline."""
+        return None if self.gives_back else SetInterval(interval_s=None, reason=reason)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acquire(Action):
     """Take a burst at this view, before the baseline goes on.
+
+    With `x_um` and `y_um` it is taken somewhere else, of something that was seen
+    there for example; the plan goes on where it was. Not in a stream.
 
     Attributes
     ----------
@@ -98,7 +119,9 @@ class Acquire(Action):
     channel, exposure_ms
         None keeps those of the planned event that was seen.
     z_offsets_um : tuple of float
-        Relative to the planned focus.
+        Relative to `z_um`, else to the planned focus.
+    x_um, y_um, z_um : float or None
+        Where stage and focus are to be; None is as planned.
     """
 
     frames: int = 1
@@ -106,10 +129,20 @@ class Acquire(Action):
     channel: str | None = None
     exposure_ms: float | None = None
     z_offsets_um: tuple[float, ...] = ()
+    x_um: float | None = None
+    y_um: float | None = None
+    z_um: float | None = None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it names a place of its own."""
+        return any(um is not None for um in (self.x_um, self.y_um, self.z_um))
 
     def claims(self, view: View) -> tuple[str, ...]:
-        """``camera`` and ``schedule:p``."""
-        return ("camera", f"schedule:{view.position}")
+        """``camera`` and ``schedule:p``; ``stage`` and ``focus`` if it moves them."""
+        stage = ("stage",) if self.x_um is not None or self.y_um is not None else ()
+        focus = ("focus",) if self.z_um is not None else ()
+        return ("camera", f"schedule:{view.position}", *stage, *focus)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +219,15 @@ class SetRoi(Action):
         """``camera``."""
         return ("camera",)
 
+    @property
+    def gives_back(self) -> bool:
+        """True for the full chip."""
+        return self.x_px is None
+
+    def undone(self, reason: str) -> Action | None:
+        """The full chip."""
+        return None if self.gives_back else SetRoi(reason=reason)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetProperty(Action):
@@ -213,14 +255,16 @@ class SwitchObjective(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowPattern(Action):
-    """Show these regions on the SLM.
+    """Light up these regions through the SLM, and nothing else; none is all dark.
+
+    They stay lit, whenever their light line is on, until another pattern is shown.
 
     Attributes
     ----------
     polygons_px : tuple of polygons
         Each a tuple of ``(y, x)`` points in pixels of the *camera image seen*.
     intensity : int
-        SLM level inside the polygons; 0 outside.
+        0..255 of the light that the SLM can let through.
     """
 
     polygons_px: tuple[tuple[tuple[float, float], ...], ...]
@@ -229,6 +273,15 @@ class ShowPattern(Action):
     def claims(self, view: View) -> tuple[str, ...]:
         """``slm``."""
         return ("slm",)
+
+    @property
+    def gives_back(self) -> bool:
+        """True where nothing is lit."""
+        return not self.polygons_px
+
+    def undone(self, reason: str) -> Action | None:
+        """All dark."""
+        return None if self.gives_back else ShowPattern(polygons_px=(), reason=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +302,24 @@ class Stop(Action):
         return ("run",)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextPhase(Action):
+    """End the present phase of the experiment; from the next sight on.
+
+    Attributes
+    ----------
+    phase : str or None
+        Which one begins then; None is the next of the list, after the last of which
+        the run ends.
+    """
+
+    phase: str | None = None
+
+    def claims(self, view: View) -> tuple[str, ...]:
+        """``phase``."""
+        return ("phase",)
+
+
 ACTION_KINDS: tuple[type[Action], ...] = (
     Nothing,
     Mark,
@@ -266,6 +337,7 @@ ACTION_KINDS: tuple[type[Action], ...] = (
     ShowPattern,
     Pause,
     Stop,
+    NextPhase,
 )
 
 
@@ -274,7 +346,8 @@ class Request:
     """An action on its way: who asked, on what sight, when.
 
     `action_id` is ``"<decision>.<k>"``, the k-th action of that decision; `channel`
-    is that of the frame it was decided on.
+    and `seen` are those of the frame it was decided on. The journal leaves `seen` to
+    the observation.
     """
 
     action_id: str
@@ -284,6 +357,7 @@ class Request:
     t_decided_ns: int
     observation: int
     channel: str | None = None
+    seen: HardwareState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """Core types to plain JSON values and back, without loss; `dump` is the fast way out.
 
 Floats survive exactly (shortest round-trip text), NaN and infinities become null in
-arrays and must not occur elsewhere. Pixels are never encoded.
+arrays and must not occur elsewhere. Pixels are never encoded, nor is what a request
+was decided on: its observation has that.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import numpy as np
 
 from smartscope.core.actions import ACTION_KINDS, Action
 from smartscope.core.frame import HardwareState, View
-from smartscope.core.geometry import PixelMap, Roi
+from smartscope.core.geometry import Orientation, PixelMap, Roi
 
 T = TypeVar("T")
 _ACTIONS: dict[str, type[Action]] = {kind.__name__: kind for kind in ACTION_KINDS}
-_NEVER = ("pictures", "pixels")
+_NEVER = ("pictures", "pixels", "seen")
 # Frozen parts that many lines share: while nothing changes, it is the same object.
-_SHARED = (HardwareState, PixelMap, Roi, View)
+_SHARED = (HardwareState, Orientation, PixelMap, Roi, View)
 _REMEMBERED = 64
 # Arrays of these become Python's own numbers.
 _NUMBERS = "bBhHiIlLqQefd"

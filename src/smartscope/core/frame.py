@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from smartscope.core.geometry import UNCALIBRATED, PixelMap, Roi
+from smartscope.core.geometry import UNCALIBRATED, UPRIGHT, Orientation, PixelMap, Roi
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +41,8 @@ class HardwareState:
     shutter_open: bool | None = None
     roi_px: Roi | None = None
     binning: int = 1
+    orientation: Orientation = UPRIGHT
+    """What the driver did to the image it read."""
     epoch: int = 0
     """Highest n such that commands 1..n had all settled before the exposure began."""
     settled_later: tuple[int, ...] = ()

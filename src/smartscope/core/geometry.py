@@ -48,6 +48,10 @@ class Orientation:
     mirror_y: bool = False
 
 
+UPRIGHT = Orientation()
+"""The image as the sensor saw it."""
+
+
 @dataclass(frozen=True, slots=True)
 class PixelMap:
     """Maps image pixels of one frame geometry to sample coordinates.
@@ -180,7 +184,7 @@ def compose_pixel_map(
         What the driver does to the image; default nothing.
     """
     to_sensor, shift = image_to_sensor(
-        roi=roi, binning=binning, orientation=orientation or Orientation()
+        roi=roi, binning=binning, orientation=orientation or UPRIGHT
     )
     centre = np.array([(sensor_shape[1] - 1) / 2, (sensor_shape[0] - 1) / 2])
     matrix = np.asarray(affine, dtype=np.float64) @ to_sensor

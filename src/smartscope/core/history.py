@@ -6,7 +6,8 @@ witness of when a change took effect.
 
 Keys in use: ``x_um``, ``y_um``, ``z_um``, ``shutter`` (0 or 1), ``power:LINE``
 (percent of the line's range, 0..100), ``magnification`` (objective), ``camera`` (1
-while the camera exposes). SLM patterns are kept by `set_pattern`.
+while the camera exposes), ``slm`` (number of the pattern shown; what it looks like is
+kept beside the trace, see `DeviceHistory.set_pattern`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _NOTHING: frozenset[str] = frozenset()
-_CAMERA = "camera"
+_CAMERA, _SLM = "camera", "slm"
 
 
 @dataclass(slots=True)
@@ -40,7 +41,7 @@ class DeviceHistory:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._traces: dict[str, _Trace] = {}
-        self._patterns: list[tuple[int, Any]] = []
+        self._patterns: dict[int, Any] = {}
         # No trace but the camera's has a point after this.
         self._newest_ns: int | None = None
 
@@ -77,16 +78,30 @@ class DeviceHistory:
             self._append(trace, max(t0_ns, t1_ns), float(value))
             self._note_time(key, max(t0_ns, t1_ns))
 
-    def set_pattern(self, t_ns: int, pattern: Any) -> None:
-        """Record the SLM image shown since `t_ns` (``(y, x)`` array or None)."""
-        with self._lock:
-            self._patterns.append((t_ns, pattern))
+    def set_pattern(self, t_ns: int, number: int, pattern: Any) -> None:
+        """Record that the SLM shows `pattern` since `t_ns`: ``slm`` jumps to `number`.
 
-    def pattern_at(self, t_ns: int) -> Any:
-        """SLM image shown at `t_ns`, or None."""
+        A number stands for one pattern for good; it is forgotten with the last point
+        of the trace that names it.
+        """
         with self._lock:
-            after = bisect_right(self._patterns, t_ns, key=_since)
-            return self._patterns[after - 1][1] if after else None
+            self._patterns[number] = pattern
+            self.set(_SLM, t_ns, number)
+
+    def pattern(self, number: int) -> Any:
+        """Return the pattern of this number, or None."""
+        return self._patterns.get(number)
+
+    def patterns(self, t0_ns: int, t1_ns: int) -> dict[int, Any]:
+        """Patterns shown at any time in ``[t0_ns, t1_ns]``, by number."""
+        with self._lock:
+            trace = self._traces.get(_SLM)
+            if trace is None:
+                return {}
+            low = max(0, bisect_right(trace.t_ns, t0_ns) - 1)
+            high = max(low + 1, bisect_right(trace.t_ns, t1_ns))
+            numbers = {int(value) for value in trace.value[low:high]}
+            return {n: self._patterns[n] for n in numbers if n in self._patterns}
 
     def at(self, key: str, t_ns: int, default: float = 0.0) -> float:
         """Value of `key` at `t_ns`; `default` if it was never written."""
@@ -145,9 +160,10 @@ class DeviceHistory:
                 keep = bisect_right(trace.t_ns, t_ns) - 1
                 if keep > 0:
                     del trace.t_ns[:keep], trace.value[:keep]
-            keep = bisect_right(self._patterns, t_ns, key=_since) - 1
-            if keep > 0:
-                del self._patterns[:keep]
+            if (shown := self._traces.get(_SLM)) is not None:
+                kept = set(map(int, shown.value))
+                for number in self._patterns.keys() - kept:
+                    del self._patterns[number]
 
     def _trace(self, key: str) -> _Trace:
         trace = self._traces.get(key)
@@ -213,7 +229,3 @@ class DeviceHistory:
         if j < len(trace.t_ns) and trace.t_ns[j] == b:
             return start, trace.value[j]
         return start, self._at(trace, b)
-
-
-def _since(shown: tuple[int, Any]) -> int:
-    return shown[0]

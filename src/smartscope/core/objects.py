@@ -55,6 +55,12 @@ class Detections:
     def __len__(self) -> int:
         return len(self.label)
 
+    def values(self, name: str) -> NDArray[np.float64] | None:
+        """Column ``area_um2``, ``score`` or a feature; None where nothing gives it."""
+        if name == "area_um2":
+            return self.area_um2
+        return self.score if name == "score" else self.features.get(name)
+
 
 NO_DETECTIONS = Detections(features=MappingProxyType({}))
 """Nothing found: one for all, since making one anew for every frame is felt."""

@@ -18,6 +18,7 @@ from smartscope.policies._policy import Policy
 
 GROUP = "smartscope.policies"
 _FILE = re.compile(r"(?P<path>.+\.py)(?::(?P<name>[A-Za-z_]\w*))?")
+_SOURCE = "__smartscope_source__"
 _LIST = "'smartscope policies list' shows all"
 
 
@@ -63,15 +64,58 @@ def load_policy_class(use: str, base_dir: Path | None = None) -> type[Policy]:
     raise ConfigError(f"there is no policy '{use}'", fix=f"{hint}{_LIST}")
 
 
-def source_hash(policy: type[Policy]) -> str:
-    """SHA-256 of the file a policy class comes from, hexadecimal.
+def source_file(policy: type[Policy]) -> Path:
+    """File a policy class comes from.
 
-    Line ends count as one, so a checkout on Windows gives the same.
+    Raises
+    ------
+    ConfigError
+        If it comes from none.
     """
     file = inspect.getsourcefile(policy)
     if file is None:
         raise ConfigError(f"policy {policy.__name__} has no source file")
-    return _hash(Path(file).read_bytes())
+    return Path(file)
+
+
+def source_of(policy: type[Policy]) -> bytes:
+    """Source a policy class was made from, whatever its file says by now."""
+    module = sys.modules[policy.__module__]
+    held: bytes | None = vars(module).get(_SOURCE)
+    return source_file(policy).read_bytes() if held is None else held
+
+
+def source_hash(policy: type[Policy]) -> str:
+    """SHA-256 of the source of a policy class, hexadecimal; see `source_of`.
+
+    Line ends count as one, so a checkout on Windows gives the same.
+    """
+    return _hash(source_of(policy))
+
+
+def policy_file(use: str, base_dir: Path | None = None) -> Path | None:
+    """File that a `use` names, or that a shipped policy is; None for an installed one.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file.
+    """
+    if match := _FILE.fullmatch(use):
+        return _find(Path(match["path"]), base_dir)
+    return shipped("policies") / f"{use}.py" if use in list_shipped() else None
+
+
+def policy_from_source(use: str, source: bytes, path: Path) -> type[Policy]:
+    """Return the policy class a `use` means if this source stands in its file.
+
+    Raises
+    ------
+    ConfigError
+        As `load_policy_class`.
+    """
+    match = _FILE.fullmatch(use)
+    return _pick(path, _execute(path, source), match["name"] if match else None)
 
 
 def _hash(source: bytes) -> str:
@@ -102,14 +146,22 @@ def _load_file(path: Path) -> types.ModuleType:
             file=str(path),
             fix="check its permissions",
         ) from error
+    return _execute(path, source)
+
+
+def _execute(path: Path, source: bytes) -> types.ModuleType:
     name = f"smartscope_policy_{path.stem}_{_hash(source + str(path).encode())[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     module = types.ModuleType(name)
     module.__file__ = str(path)
+    setattr(module, _SOURCE, source)
     # Known before it runs: pydantic looks up annotations and documentation through it.
     sys.modules[name] = module
-    linecache.checkcache(str(path))
+    # What was written below a field is looked up in these lines, not in the file,
+    # which may be another by now.
+    lines = source.decode("utf-8", "replace").splitlines(keepends=True)
+    linecache.cache[str(path)] = (len(source), None, lines, str(path))
     try:
         # Compiled here and not imported: no stale or stray bytecode next to the file.
         code = compile(source, str(path), "exec", dont_inherit=True)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from smartscope.config import near
+from smartscope.config import PolicyUse, near
 from smartscope.core import ConfigError, View
+from smartscope.policies._carry import carry_state, share_actions
 from smartscope.policies._loader import load_policy_class, source_hash
+from smartscope.policies._places import draw_arms, positions_of
 from smartscope.policies._policy import NEEDS, Policy, PolicyContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
 
-    from smartscope.config import PolicyUse, RigConfig
-
-_RESERVED = ("use", "name", "priority", "positions", "parameters")
+    from smartscope.config import RigConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,13 @@ class PolicyFactory:
         Added to the priority of its actions.
     positions : tuple of int
         Stage positions it looks at; empty means all.
+    phases : tuple of str
+        Phases in which it looks; empty means all.
+    arm : str
+        Arm of a comparison it belongs to; "" is none.
+    lease_s : float or None
+    rest_s : float
+        See `smartscope.config.PolicyUse`.
     context : PolicyContext
         What its instances are told, name and view aside.
     source_hash : str
@@ -51,6 +59,10 @@ class PolicyFactory:
     positions: tuple[int, ...]
     context: PolicyContext
     source_hash: str
+    phases: tuple[str, ...] = ()
+    arm: str = ""
+    lease_s: float | None = None
+    rest_s: float = 0.0
 
     @property
     def per(self) -> Literal["position", "run"]:
@@ -67,6 +79,24 @@ class PolicyFactory:
         made.start(self.context.named(self.name, view))
         return made
 
+    def renew(
+        self, view: View | None, before: PolicyFactory, present: Policy
+    ) -> Policy:
+        """Return a new instance that takes over from one that `before` made.
+
+        With other parameters of the same class it keeps all that `present` remembers,
+        see `carry_state`. Of another source it starts anew; its class may take over
+        what it likes in ``migrate(self, old)``, where `old` is a copy of `present`.
+        """
+        made = self.make(view)
+        old = copy.deepcopy(present)
+        if before.policy is self.policy:
+            carry_state(before.make(view), old, made)
+        elif (migrate := getattr(made, "migrate", None)) is not None:
+            migrate(old)
+        share_actions(present, made)
+        return made
+
 
 def make_policies(
     uses: Sequence[PolicyUse],
@@ -75,6 +105,7 @@ def make_policies(
     base_dir: Path | None = None,
     rig_file: str = "the rig file",
     located: Callable[[ConfigError], ConfigError] | None = None,
+    fields: Mapping[int, str] | None = None,
 ) -> tuple[PolicyFactory, ...]:
     """Load and check every policy of an experiment; nothing is left to fail in the run.
 
@@ -89,17 +120,20 @@ def make_policies(
         Name of the rig file, for messages.
     located : function, optional
         Adds file and line to an error, ``experiment.located``.
+    fields : position -> name, optional
+        Stage positions of the plan; needed for arms and for positions by name.
 
     Raises
     ------
     ConfigError
-        If a policy is unknown, a parameter is wrong, two have the same name, or the rig
-        lacks what one requires.
+        If a policy is unknown, a parameter or a position is wrong, two have the same
+        name, or the rig lacks what one requires.
     """
     factories: list[PolicyFactory] = []
     for number, use in enumerate(uses):
         try:
-            factory = _factory(use, context, base_dir, rig_file)
+            places = _places(use, uses, context.seed, fields)
+            factory = _factory(use, context, base_dir, rig_file, places)
             if any(other.name == factory.name for other in factories):
                 raise ConfigError(
                     f"two policies are called '{factory.name}'",
@@ -107,10 +141,22 @@ def make_policies(
                     fix="give each a 'name' of its own",
                 )
         except ConfigError as error:
-            placed = _placed(error, number)
+            placed = _placed(error, f"policies[{number}]")
             raise (located(placed) if located else placed) from error.__cause__
         factories.append(factory)
     return tuple(factories)
+
+
+def _places(
+    use: PolicyUse,
+    uses: Sequence[PolicyUse],
+    seed: int,
+    fields: Mapping[int, str] | None,
+) -> tuple[int, ...]:
+    if not use.arm:
+        return positions_of(use, fields)
+    arms = list(dict.fromkeys(u.arm for u in uses if u.arm))
+    return draw_arms(arms, sorted(fields or ()), seed)[use.arm]
 
 
 def make_policy(
@@ -123,7 +169,8 @@ def make_policy(
     ConfigError
         See `make_policies`.
     """
-    return _factory(use, context, base_dir, "the rig file").make(context.view)
+    factory = _factory(use, context, base_dir, "the rig file", ())
+    return factory.make(context.view)
 
 
 def filled_needs(rig: RigConfig, objective: str | None = None) -> frozenset[str]:
@@ -140,8 +187,12 @@ def filled_needs(rig: RigConfig, objective: str | None = None) -> frozenset[str]
     if recording is not None and recording.mosaic:
         found |= {"stage", "affine"}  # a field moving in a picture needs no calibration
     if roles is not None:
-        filled = {"stage": roles.stage, "focus": roles.focus, "slm": roles.slm}
+        filled = {"stage": roles.stage, "focus": roles.focus}
         found |= {need for need, device in filled.items() if device}
+    if rig.slm is not None and any(
+        objective in (None, name) for name in rig.slm.calibration
+    ):
+        found.add("slm")
     calibrations = [
         calibration
         for name, calibration in rig.calibration.items()
@@ -152,48 +203,100 @@ def filled_needs(rig: RigConfig, objective: str | None = None) -> frozenset[str]
     return frozenset(found | ({"light"} if rig.light else set()))
 
 
-def _factory(
-    use: PolicyUse, context: PolicyContext, base_dir: Path | None, rig_file: str
+def remake(
+    factory: PolicyFactory, use: PolicyUse, policy: type[Policy], field: str
 ) -> PolicyFactory:
-    policy = _checked_class(use.use, base_dir)
-    lacking = [need for need in policy.requires if need not in context.roles]
-    if lacking:
-        raise ConfigError(
-            f"{use.use} needs {NEEDS[lacking[0]]}, which {rig_file} does not give",
-            field="use",
-            fix="add it to the rig file, or remove the policy",
+    """Return the factory of a policy that was edited while it runs, checked as ever.
+
+    Parameters
+    ----------
+    factory : PolicyFactory
+        As it was made before the run: name, positions, priority and context stay.
+    use : PolicyUse
+        With the parameters to take.
+    policy : type of Policy
+        The class to take, maybe of another source.
+    field : str
+        Where `use` stands in the experiment, for messages.
+
+    Raises
+    ------
+    ConfigError
+        As `make_policies`, or if the class changed what cannot change in a run.
+    """
+    try:
+        _check_class(policy, use.use, factory.context, "the rig file")
+        if policy.per != factory.per:
+            raise ConfigError(
+                f"{use.use} was per {factory.per!r} and is now per {policy.per!r}",
+                field="use",
+                fix="that cannot change while it runs",
+            )
+        made = replace(
+            factory,
+            policy=policy,
+            parameters=_validated(policy, use).model_dump(),
+            source_hash=source_hash(policy),
         )
+        _try(made, use.use)
+    except ConfigError as error:
+        raise _placed(error, field) from error.__cause__
+    return made
+
+
+def _factory(
+    use: PolicyUse,
+    context: PolicyContext,
+    base_dir: Path | None,
+    rig_file: str,
+    positions: tuple[int, ...],
+) -> PolicyFactory:
+    policy = _loaded(use.use, base_dir)
+    _check_class(policy, use.use, context, rig_file)
     factory = PolicyFactory(
         name=use.called,
         policy=policy,
         parameters=_validated(policy, use).model_dump(),
         priority=use.priority,
-        positions=use.positions,
+        positions=positions,
+        phases=use.phase,
+        arm=use.arm,
+        lease_s=use.lease_s,
+        rest_s=use.rest_s,
         context=context,
         source_hash=source_hash(policy),
     )
-    # A trial: what `start` refuses is refused before the run.
+    _try(factory, use.use)
+    return factory
+
+
+def _try(factory: PolicyFactory, use: str) -> None:
+    """A trial: what `start` refuses is refused before it counts."""
     try:
-        factory.make(View() if policy.per == "position" else None)
+        factory.make(View() if factory.per == "position" else None)
     except ConfigError:
         raise
     except Exception as error:  # whatever a user's policy raises is the policy's
         raise ConfigError(
-            f"{use.use} fails when it is started ({type(error).__name__}: {error})",
+            f"{use} fails when it is started ({type(error).__name__}: {error})",
             field="use",
             fix="correct it there",
         ) from error
-    return factory
 
 
-def _checked_class(use: str, base_dir: Path | None) -> type[Policy]:
+def _loaded(use: str, base_dir: Path | None) -> type[Policy]:
     try:
-        policy = load_policy_class(use, base_dir)
+        return load_policy_class(use, base_dir)
     except ConfigError as error:
         if error.file:
             raise  # it is about the policy's own file, which says where
         raise ConfigError(error.problem, field="use", fix=error.fix) from error
-    for name in _RESERVED:
+
+
+def _check_class(
+    policy: type[Policy], use: str, context: PolicyContext, rig_file: str
+) -> None:
+    for name in PolicyUse.KEYS:
         if name in policy.model_fields:
             raise ConfigError(
                 f"{use} has a parameter '{name}', which no experiment can set",
@@ -213,7 +316,13 @@ def _checked_class(use: str, base_dir: Path | None) -> type[Policy]:
                 field="use",
                 fix=f"a policy may require: {', '.join(NEEDS)}",
             )
-    return policy
+    lacking = [need for need in policy.requires if need not in context.roles]
+    if lacking:
+        raise ConfigError(
+            f"{use} needs {NEEDS[lacking[0]]}, which {rig_file} does not give",
+            field="use",
+            fix="add it to the rig file, or remove the policy",
+        )
 
 
 def _validated(policy: type[Policy], use: PolicyUse) -> Policy:
@@ -252,9 +361,9 @@ def _explained(policy: type[Policy], use: str, detail: ErrorDetails) -> ConfigEr
     )
 
 
-def _placed(error: ConfigError, number: int) -> ConfigError:
+def _placed(error: ConfigError, entry: str) -> ConfigError:
     """Return the error with its field in the experiment, unless a file names it."""
     if error.file:
         return error
-    field = f"policies[{number}]" + (f".{error.field}" if error.field else "")
+    field = entry + (f".{error.field}" if error.field else "")
     return ConfigError(error.problem, field=field, fix=error.fix)

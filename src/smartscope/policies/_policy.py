@@ -23,7 +23,7 @@ NEEDS: dict[str, str] = {
     "(calibration.*.affine; 'smartscope calibrate' measures it)",
     "focus": "a focus drive (roles.focus)",
     "light": "a light line (light)",
-    "slm": "a pattern device (roles.slm)",
+    "slm": "an SLM that is calibrated (roles.slm, slm)",
 }
 """What a policy may require of a rig, and how a person calls it."""
 
@@ -50,6 +50,12 @@ class PolicyContext:
         Side of one image pixel in the sample; None is not calibrated.
     roles : frozenset of str
         What the rig gives: ``stage``, ``affine``, ``focus``, ``light``, ``slm``.
+    positions : int
+        Fields of the plan; 0 is not known.
+    stage_um : (x low, x high, y low, y high) or None
+        Where the stage may go, um; None is not known.
+    objectives : mapping of objective to (x, y, z)
+        Calibrated ones, with what is added to stage and focus where one is turned in.
     effect_after_frames : mapping of parameter to int
         Frames that begin after a change has settled and still show the old value, 0
         where none is named; parameters as in the rig file's ``capabilities``.
@@ -63,6 +69,9 @@ class PolicyContext:
     interval_s: float | None = None
     pixel_um: float | None = None
     roles: frozenset[str] = frozenset()
+    positions: int = 0
+    stage_um: tuple[float, float, float, float] | None = None
+    objectives: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     effect_after_frames: Mapping[str, int] = field(default_factory=dict)
 
     def rng(self) -> np.random.Generator:

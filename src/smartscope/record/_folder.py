@@ -224,6 +224,11 @@ class RunFolder:
         """The ``end`` entry; None for a run that crashed or is still going on."""
         return next(iter(deque(self.entries("end"), maxlen=1)), None)
 
+    def arm_of(self, position: int) -> str:
+        """Name of the arm that a stage position belongs to; "" is none."""
+        arms: Mapping[str, list[int]] = self.header.get("arms") or {}
+        return next((name for name, at in arms.items() if position in at), "")
+
     def entries(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
         """Journal entries in order, all or of one kind, without a cut-off last line.
 

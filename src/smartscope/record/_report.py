@@ -22,6 +22,7 @@ from smartscope.record._report_facts import (
 )
 from smartscope.record._report_gather import FrameSeries, Gatherer, Sight, start_ns
 from smartscope.record._report_page import page
+from smartscope.record._report_patterns import pattern_facts
 from smartscope.record._report_pictures import (
     backdrop,
     best_sights,
@@ -29,6 +30,7 @@ from smartscope.record._report_pictures import (
     frame_entries,
     wanted_frames,
 )
+from smartscope.record._report_together import ArmFact
 from smartscope.record._report_truth import compare, true_divisions
 
 if TYPE_CHECKING:
@@ -98,11 +100,13 @@ def facts_of(run: RunFolder) -> Facts:
         events=tuple(events),
         more_events=dict(got.more_sights),
         decided=got.decided.fact(),
+        together=got.together.fact(_arms(got)),
         quiet=got.quiet(),
         dose=_dose(got),
         budget=budget,
         budget_unit=budget_unit,
         maps=maps,
+        patterns=pattern_facts(run, got.patterns.last),
         **_timing(got),
         delivery=got.delivery.fact(),
         models=got.models.facts(),
@@ -277,6 +281,29 @@ def _dose(got: Gatherer) -> tuple[DoseFact, ...]:
         times, values = np.frombuffer(t_s)[keep], np.frombuffer(dose)[keep]
         name = f"position {position}"
         facts.append(DoseFact(name=name, t_s=times, dose=values, unit=unit))
+    return tuple(facts)
+
+
+def _arms(got: Gatherer) -> tuple[ArmFact, ...]:
+    facts = []
+    for name, positions in (got.header.get("arms") or {}).items():
+        told = got.header.get("policies") or ()
+        rows = [row for key, row in got.series.items() if key[0] in positions]
+        dose: dict[str, float] = {}
+        for (position, unit), (_, values) in got.dose.items():
+            if position in positions and len(values):
+                dose[unit] = dose.get(unit, 0.0) + values[-1]
+        facts.append(
+            ArmFact(
+                name=name,
+                policies=tuple(p["name"] for p in told if p.get("arm") == name),
+                positions=tuple(positions),
+                frames=sum(len(row.t_s) for row in rows),
+                reactions=sum(sum(row.reaction) for row in rows),
+                events=sum(s.series[0] in positions for s in got.sights.values()),
+                dose=", ".join(f"{value:.3g} {unit}" for unit, value in dose.items()),
+            )
+        )
     return tuple(facts)
 
 

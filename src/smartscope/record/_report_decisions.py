@@ -12,7 +12,7 @@ from smartscope.record._report_facts import (
     DecidedFact,
     DecisionFact,
 )
-from smartscope.record._report_words import BACK, without_numbers
+from smartscope.record._report_words import BACK, plural, without_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +83,9 @@ class Decisions:
         message = outcome.get("message") or ""
         if outcome.get("winner"):
             message = f"{message} (lost to {outcome['winner']})".strip()
+        if outside := (outcome.get("readback") or {}).get("outside_percent"):
+            outside_words = f"{outside:.3g} % of it lies outside of the SLM"
+            message = f"{message}; {outside_words}" if message else outside_words
         status = outcome.get("status") or NO_OUTCOME
         self._awaited[action_id] = replace(waiting, status=status, message=message)
         while self._awaited:
@@ -143,7 +146,9 @@ def _detail(action: Mapping[str, Any]) -> str:
     """The action's own fields in words, without what every action has."""
     shown = {k: v for k, v in action.items() if k not in _HIDDEN}
     if action["do"] == "ShowPattern":
-        return f"{len(action['polygons_px'])} regions at {action['intensity']}"
+        regions = plural(len(action["polygons_px"]), "region")
+        lit = f"{regions} at {action['intensity']} of 255"
+        return lit if action["polygons_px"] else "all dark"
     if action["do"] == "SetInterval":
         interval_s = action["interval_s"]
         return BACK if interval_s is None else f"every {interval_s:g} s"

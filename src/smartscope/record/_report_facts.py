@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from smartscope.record._report_together import TogetherFact
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -199,6 +201,27 @@ class MapFact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PatternFact:
+    """Regions lit through the SLM, on the frame they were decided on.
+
+    `polygons_px` are of ``(y, x)`` in pixels of the frame, of which `pixels` keeps
+    every `step`-th.
+    """
+
+    t_s: float
+    policy: str
+    reason: str
+    status: str
+    pixels: NDArray[np.uint8]
+    step: int
+    polygons_px: tuple[Sequence[Sequence[float]], ...]
+    lit_percent: float | None = None
+    """Share of the SLM that is lit."""
+    outside_percent: float | None = None
+    """Share of the regions that lies outside of the SLM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TruthFact:
     """Found events against what the simulated sample really did."""
 
@@ -333,11 +356,13 @@ class Facts:
     more_events: Mapping[str, int] = field(default_factory=dict)
     """Further events by kind, of which nothing but the number was kept."""
     decided: DecidedFact = DecidedFact()
+    together: TogetherFact = field(default_factory=TogetherFact)
     quiet: tuple[QuietFact, ...] = ()
     dose: tuple[DoseFact, ...] = ()
     budget: float | None = None
     budget_unit: str = ""
     maps: tuple[MapFact, ...] = ()
+    patterns: tuple[PatternFact, ...] = ()
     steps: tuple[StepFact, ...] = ()
     wall: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Percentiles of real time, ms, where `steps` are on a virtual clock."""

@@ -19,7 +19,9 @@ from smartscope.record._report_decisions import Decisions
 from smartscope.record._report_delivery import Delivery
 from smartscope.record._report_facts import QuietFact
 from smartscope.record._report_models import Models
+from smartscope.record._report_patterns import Patterns
 from smartscope.record._report_timing import Timing
+from smartscope.record._report_together import Together
 from smartscope.record._report_words import without_numbers
 
 if TYPE_CHECKING:
@@ -113,8 +115,10 @@ class Gatherer:
         self.interlocks = Notices()
         self.timing = Timing()
         self.decided = Decisions()
+        self.patterns = Patterns()
         self.delivery = Delivery()
         self.models = Models()
+        self.together = Together()
         self._t0_ns = t0_ns
         self._quiet: dict[tuple[str, str], _Quiet] = {}
         self._position = 0
@@ -141,6 +145,9 @@ class Gatherer:
             "pacing": self.delivery.pacing,
             "subscribers": self.delivery.subscribers,
             "model": self.models.model,
+            "phase": self.together.phase,
+            "arbitration": self._arbitration,
+            "reload": self._reload,
             "end": self._end,
             "torn": self._torn,
         }
@@ -195,6 +202,7 @@ class Gatherer:
             series = self._series_of.get(frame_ids[-1], series)
         self.timing.observation(entry)
         self.models.observation(entry)
+        self.patterns.observed(seen)
         for event in seen["events"]:
             self._sight(event, seen, series)
         for track in seen["tracks"]:
@@ -251,6 +259,7 @@ class Gatherer:
                 self._nothing(decision["policy"], request["action"], t_s)
             else:
                 self.decided.asked(self.t_s(request["t_decided_ns"]), request)
+                self.patterns.asked(self.t_s(request["t_decided_ns"]), request)
 
     def _nothing(self, policy: str, action: Mapping[str, Any], t_s: float) -> None:
         why = action.get("reason") or "it gave no reason"
@@ -272,6 +281,7 @@ class Gatherer:
     def _outcome(self, entry: Mapping[str, Any]) -> None:
         self.timing.outcome(entry)
         self.decided.became(entry["outcome"])
+        self.patterns.became(entry["outcome"])
 
     def _dose(self, entry: Mapping[str, Any]) -> None:
         dose = entry["field"]
@@ -321,6 +331,12 @@ class Gatherer:
         between = [self.t_s(entry[k]) for k in ("from_ns", "to_ns")]
         reason = self.decided.reason(entry.get("action_id"))
         self.delivery.kept(between[0], between[1], entry, reason)
+
+    def _arbitration(self, entry: Mapping[str, Any]) -> None:
+        self.together.arbitration(self.t_s(entry["t_ns"]), entry)
+
+    def _reload(self, entry: Mapping[str, Any]) -> None:
+        self.together.reload(self.t_s(entry["t_ns"]), entry)
 
     def _end(self, entry: Mapping[str, Any]) -> None:
         self.end = entry

@@ -13,9 +13,11 @@ from smartscope.record._report_decisions import SHOWN_ALIKE
 from smartscope.record._report_flow import delivery, timing
 from smartscope.record._report_html import notices, row, section, soft, table
 from smartscope.record._report_models_page import models
+from smartscope.record._report_patterns import patterns
 from smartscope.record._report_png import data_uri
 from smartscope.record._report_style import CSS
 from smartscope.record._report_svg import clock, dose_curve, sample_map, timeline
+from smartscope.record._report_together_page import together
 from smartscope.record._report_words import (
     duration,
     outcome_words,
@@ -44,6 +46,8 @@ def page(facts: Facts) -> str:
         _timeline(facts),
         _events(facts),
         _decisions(facts),
+        patterns(facts.patterns),
+        together(facts.together),
         _quiet(facts),
         _sample(facts),
         _light(facts),
@@ -126,7 +130,7 @@ def _events(facts: Facts) -> str:
     shown = [event for event in facts.events if event.strip]
     if not facts.events:
         return ""
-    strips = "".join(_strip(event) for event in shown)
+    strips = "".join(_strip(event, facts) for event in shown)
     left = len(facts.events) + sum(facts.more_events.values()) - len(shown)
     note = ""
     if any(thumb.reaction for event in shown for thumb in event.strip):
@@ -137,13 +141,15 @@ def _events(facts: Facts) -> str:
     return section("Events", f'<div class="strips">{strips}</div>{note}', card=False)
 
 
-def _strip(event: EventFact) -> str:
+def _strip(event: EventFact, facts: Facts) -> str:
     truth = {
         None: "",
         True: '<span class="true">true: the sample did this</span>',
         False: '<span class="false">false: the sample did not do this</span>',
     }[event.true]
     track = "" if event.track_id is None else f", track {event.track_id}"
+    arm = facts.together.arm_of(event.position)
+    track += f", arm {escape(arm)}" if arm else ""
     onset = min(event.strip, key=lambda t: abs(t.after_s))
     film = "".join(_thumb(thumb, at=thumb is onset) for thumb in event.strip)
     return (
@@ -193,7 +199,9 @@ def _decisions(facts: Facts) -> str:
 
 
 def _decision(d: DecisionFact, facts: Facts) -> str:
+    arm = facts.together.arm_of(d.position)
     place = f", position {d.position}" if len(facts.frames) > 1 else ""
+    place += f", arm {escape(arm)}" if arm else ""
     # A stream decides many times within a tenth of a second.
     fine = facts.counts.stream and d.t_s < 100
     time = f"{d.t_s:.3f} s" if fine else clock(d.t_s)

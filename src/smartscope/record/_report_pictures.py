@@ -117,6 +117,17 @@ def backdrop(
     )
 
 
+def picture(
+    run: RunFolder, entry: Mapping[str, Any] | None
+) -> tuple[NDArray[np.uint8], int] | None:
+    """One frame, 8 bit and shrunk, and every how many pixels of it were kept."""
+    image = _image(run, entry)
+    if image is None:
+        return None
+    small, step = shrunk(image, BACKDROP_PX)
+    return stretched([small])[0], step
+
+
 def wanted_frames(
     sights: Iterable[Sight], series: Mapping[Any, FrameSeries]
 ) -> set[int]:

@@ -32,6 +32,7 @@ _BLOCK, _TRACK = 1_000_000, 10_000
 _NS_PER_US = 1000
 _INSTANTS = frozenset(
     (
+        "arbitration",
         "deadline",
         "end",
         "external",
@@ -41,6 +42,8 @@ _INSTANTS = frozenset(
         "lost",
         "overrun",
         "pause",
+        "phase",
+        "reload",
         "restart",
         "skipped",
         "stream_ended",

@@ -27,6 +27,7 @@ from smartscope.rig._roles import Devices
 
 if TYPE_CHECKING:
     from smartscope.rig._calibrate import CalibrationResult, calibrate
+    from smartscope.rig._calibrate_slm import SlmCalibration, calibrate_slm
     from smartscope.rig._probe import ProbeReport, Rate, Verdict, probe
     from smartscope.rig._register import Shift, measure_shift
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _LATER = {
     "CalibrationResult": "_calibrate",
     "calibrate": "_calibrate",
+    "SlmCalibration": "_calibrate_slm",
+    "calibrate_slm": "_calibrate_slm",
     "ProbeReport": "_probe",
     "Rate": "_probe",
     "Verdict": "_probe",
@@ -56,8 +59,10 @@ __all__ = [
     "Rate",
     "Rig",
     "Shift",
+    "SlmCalibration",
     "Verdict",
     "calibrate",
+    "calibrate_slm",
     "check_configuration",
     "create_core",
     "import_quietly",

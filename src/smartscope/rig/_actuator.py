@@ -5,30 +5,33 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from smartscope.config import did_you_mean
 from smartscope.core import HardwareError, Roi, SafetyError
 from smartscope.rig._geometry import Geometry
 from smartscope.rig._issue import Issuer
 from smartscope.rig._moves import Mover
+from smartscope.rig._pattern import calibration_of, draw, image_to_slm
 from smartscope.rig._resources import (
     Exposure,
     Light,
-    Pattern,
     Region,
     Shutter,
     Turret,
 )
 from smartscope.rig._settle import Settler
+from smartscope.rig._slm import Slm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from numpy.typing import ArrayLike
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
+    from smartscope.config import SlmAffine
+    from smartscope.core import HardwareState
     from smartscope.rig._bench import Bench
     from smartscope.rig._commands import Command
+    from smartscope.rig._pattern import Polygons
     from smartscope.rig._resources import Resource
 
 
@@ -143,29 +146,61 @@ class Actuator:
         Parameters
         ----------
         image : array-like, (y, x), uint8
-            In SLM pixels, of exactly the SLM's shape.
+            Pixel values of exactly the SLM's shape; one number, or True and False, is
+            for all pixels.
+        """
+        slm = self._bench.table.need("slm", Slm)
+        return self._show(slm, slm.checked(image), {})
+
+    def show_regions(
+        self, polygons_px: Polygons, seen: HardwareState, intensity: int = 255
+    ) -> Command:
+        """Light up regions of a camera image through the SLM; none is all dark.
+
+        Parameters
+        ----------
+        polygons_px : sequence of polygons
+            Each a sequence of ``(y, x)`` points in pixels of the image seen.
+        seen : HardwareState
+            Of that image: its objective, ROI, binning and orientation.
+        intensity : int
+            0..255 of the light the SLM can let through.
+
+        Raises
+        ------
+        SafetyError
+            If all of it lies outside of the SLM, or where it lies is not known: no
+            calibration, or another objective since.
         """
         bench = self._bench
-        slm = bench.table.need("slm", Pattern)
-        pixels = np.ascontiguousarray(image)
-        core = bench.port.core
-        shape = (core.getSLMHeight(slm.device), core.getSLMWidth(slm.device))
-        if pixels.shape != shape or pixels.dtype != np.uint8:
-            raise HardwareError(
-                f"a pattern must be uint8 of {shape[0]} x {shape[1]} (y, x), not "
-                f"{pixels.dtype} of {pixels.shape}",
-                device=slm.device,
+        slm = bench.table.need("slm", Slm)
+        if not polygons_px:
+            return self._show(slm, slm.dark(), {})
+        affine = self._slm_affine(slm, seen)
+        to_slm = image_to_slm(affine, seen, bench.geometry.sensor_shape)
+        drawn = draw(polygons_px, to_slm, slm.shape, intensity)
+        facts = {"outside_percent": round(100 * drawn.outside, 2)}
+        return self._show(slm, slm.levels_of(drawn.light), facts)
+
+    def _slm_affine(self, slm: Slm, seen: HardwareState) -> SlmAffine:
+        objective = self._bench.objective()
+        if seen.objective != objective:
+            raise SafetyError(
+                f"the pattern was chosen through objective {seen.objective}, and "
+                f"{objective} is turned in"
             )
-        pixels = pixels.copy()
-        pixels.setflags(write=False)
-        number = slm.shown + 1
+        if (affine := calibration_of(slm.config, objective)) is None:
+            raise SafetyError(
+                f"the SLM is not calibrated for objective {objective}; run "
+                "'smartscope calibrate --slm'"
+            )
+        return affine
 
-        def tell(_: Command) -> None:
-            bench.port.show(slm.device, pixels)
-            bench.history.set_pattern(bench.clock.now_ns(), pixels)
-            slm.shown = number
-
-        return self._issuer.issue(slm, number, tell)
+    def _show(
+        self, slm: Slm, levels: NDArray[np.uint8], facts: Mapping[str, float]
+    ) -> Command:
+        number = slm.number(levels, facts)
+        return self._issuer.issue(slm, number, lambda _: slm.show(number, levels))
 
     # -------------------------------------------------------------------- camera
 

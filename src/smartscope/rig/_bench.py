@@ -17,13 +17,13 @@ from smartscope.rig._resources import (
     FocusLock,
     Light,
     Offset,
-    Pattern,
     Region,
     Resource,
     Shutter,
     Stage,
     Turret,
 )
+from smartscope.rig._slm import Slm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,7 +114,7 @@ class ResourceTable:
         if at := devices.shutter:
             self._add(Shutter(port, at, history))
         if at := devices.slm:
-            self._add(Pattern(at))
+            self._add(Slm(port, at, config.slm, history))
         for scale in lights.values():
             self._add(Light(port, scale, history))
         self._add(Exposure(port, devices.camera))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from smartscope.config import did_you_mean
 from smartscope.core import ConfigError
-from smartscope.rig._mmcore import file_of, find_cfg
+from smartscope.rig._factory import find_factory
+from smartscope.rig._mmcore import PY_PREFIX, file_of, find_cfg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,9 +44,9 @@ def _read(path: Path) -> _Cfg:
             fix="check its permissions",
         ) from error
     for line in text.splitlines():
-        parts = [part.strip() for part in line.split(",")]
+        parts = [part.strip() for part in line.removeprefix(PY_PREFIX).split(",")]
         match parts:
-            case ["Device", label, module, name]:
+            case ["Device" | "pyDevice", label, module, name]:
                 cfg.adapters[label] = f"{module}.{name}"
             case ["ConfigGroup", group, preset, device, prop, value]:
                 cfg.presets[group][preset].append((device, prop, value))
@@ -65,13 +66,16 @@ class Configuration:
         Objective preset that will be turned in at the start, as far as the files say.
     shape_yx : (height, width)
         Of the camera; assumed where only the camera knows.
+
+    Without a path (a factory makes the core) nothing can be compared yet.
     """
 
-    def __init__(self, config: RigConfig, path: Path) -> None:
+    def __init__(self, config: RigConfig, path: Path | None) -> None:
         self._config = config
         self._path = path
-        self._cfg = _read(path)
-        self._check_labels()
+        self._cfg = _Cfg() if path is None else _read(path)
+        if path is not None:
+            self._check_labels(path.name)
         self.objective = self._objective()
         camera = self._cfg.adapters.get(config.roles.camera if config.roles else "", "")
         self.shape_yx = _DEMO_SENSOR if camera == "DemoCamera.DCam" else _USUAL_SENSOR
@@ -84,6 +88,8 @@ class Configuration:
         ConfigError
             For the first that does not.
         """
+        if self._path is None:
+            return
         roles = self._config.roles
         group = roles.channel_group if roles else None
         for channel in channels:
@@ -96,7 +102,7 @@ class Configuration:
                     did_you_mean(channel, known),
                 )
 
-    def _check_labels(self) -> None:
+    def _check_labels(self, cfg_name: str) -> None:
         roles, config = self._config.roles, self._config
         if roles is None:
             return
@@ -114,7 +120,7 @@ class Configuration:
         for place, label in wanted.items():
             if label not in self._cfg.adapters:
                 raise ConfigError(
-                    f"device '{label}' is not in {self._path.name}",
+                    f"device '{label}' is not in {cfg_name}",
                     file=file_of(config),
                     field=place,
                     fix=did_you_mean(label, self._cfg.adapters),
@@ -152,6 +158,11 @@ def check_configuration(config: RigConfig, *, base_dir: Path) -> Configuration:
     Raises
     ------
     ConfigError
-        If the ``.cfg`` is missing, or lacks a device the rig names.
+        If the ``.cfg`` is missing, or lacks a device the rig names; if a factory
+        cannot be imported. What a factory makes is known only when it is opened.
     """
+    opened = config.micromanager
+    if opened is not None and opened.factory is not None:
+        find_factory(config, opened.factory, base_dir)
+        return Configuration(config, None)
     return Configuration(config, find_cfg(config, base_dir))

@@ -32,12 +32,15 @@ __all__ = [
     "file_of",
     "find_cfg",
     "load_cfg",
+    "making_cores",
     "own",
+    "python_lines",
 ]
 
 _CREATING = threading.Lock()
 _OWNERS: weakref.WeakKeyDictionary[CMMCorePlus, str] = weakref.WeakKeyDictionary()
 _OWNING = threading.Lock()
+PY_PREFIX = "#py "
 _LINE = re.compile(r"Line (\d+): *(.*)")
 
 
@@ -80,8 +83,17 @@ def _psygnal() -> Iterator[None]:
             os.environ["PYMM_SIGNALS_BACKEND"] = before
 
 
-def create_core(adapter_paths: Iterable[Path] = ()) -> CMMCorePlus:
+def create_core(
+    adapter_paths: Iterable[Path] = (), *, python_devices: bool = False
+) -> CMMCorePlus:
     """Make a core of our own with psygnal signals, never the global singleton.
+
+    Parameters
+    ----------
+    adapter_paths : iterable of path
+        Further folders with device adapters.
+    python_devices : bool
+        Whether it takes devices written in Python too (the experimental `UniMMCore`).
 
     Raises
     ------
@@ -97,13 +109,31 @@ def create_core(adapter_paths: Iterable[Path] = ()) -> CMMCorePlus:
             fix="install Micro-Manager (mmcore install), or name the folder of its "
             "adapters here",
         )
+    with making_cores():
+        return _kind_of_core(python_devices)(adapter_paths=paths)
+
+
+@contextmanager
+def making_cores() -> Iterator[None]:
+    """Let cores be made here: with psygnal signals, and none becomes the singleton."""
     with _CREATING, _psygnal():
         # The first core ever made registers itself as CMMCorePlus.instance(), which
         # widgets and user code take for theirs.
         singleton = _mmcore_plus._instance  # noqa: SLF001
-        core = CMMCorePlus(adapter_paths=paths)
-        _mmcore_plus._instance = singleton  # noqa: SLF001
-    return core
+        try:
+            yield
+        finally:
+            _mmcore_plus._instance = singleton  # noqa: SLF001
+
+
+def _kind_of_core(python_devices: bool) -> type[CMMCorePlus]:
+    if not python_devices:
+        return CMMCorePlus
+    # It reserves a gigabyte for cameras written in Python, of which we have none.
+    os.environ.setdefault("UNICORE_SEQUENCE_BUFFER_MB", "16")
+    from pymmcore_plus.experimental.unicore import UniMMCore
+
+    return UniMMCore
 
 
 def find_cfg(config: RigConfig, base_dir: Path) -> Path:
@@ -117,6 +147,12 @@ def find_cfg(config: RigConfig, base_dir: Path) -> Path:
     if config.micromanager is None:
         raise ConfigError(
             "this rig is a recording, it has no microscope to open",
+            file=file_of(config),
+            field="micromanager",
+        )
+    if config.micromanager.config is None:
+        raise ConfigError(
+            "this rig comes from a factory, it has no Micro-Manager configuration",
             file=file_of(config),
             field="micromanager",
         )
@@ -155,11 +191,55 @@ def load_cfg(core: CMMCorePlus, cfg: Path) -> None:
         A device that does not answer.
     """
     try:
-        core.loadSystemConfiguration(str(cfg))
+        # Micro-Manager's own reading; `UniMMCore` would read the whole file in Python
+        # and name no line of it.
+        CMMCorePlus.loadSystemConfiguration(core, str(cfg))
     except (OSError, RuntimeError, ValueError) as error:
         raised = _explain(core, cfg, str(error))
         core.unloadAllDevices()
         raise raised from error
+    for number, line in python_lines(cfg):
+        try:
+            _load_python(core, line)
+        except Exception as error:
+            # A module of anybody's is imported and a device of theirs is started.
+            core.unloadAllDevices()
+            raise ConfigError(
+                f"the Python device of '{','.join(line)}' cannot be loaded "
+                f"({' '.join(str(error).split()) or type(error).__name__})",
+                file=cfg.name,
+                line=number,
+                fix="write '#py pyDevice,LABEL,module,Class', with a class of "
+                "pymmcore_plus.experimental.unicore that can be imported here",
+            ) from error
+
+
+def python_lines(cfg: Path) -> list[tuple[int, list[str]]]:
+    """Lines of a ``.cfg`` that are meant for devices written in Python.
+
+    They begin with ``#py``, so that Micro-Manager takes them for comments.
+
+    Returns
+    -------
+    list of (line number, fields)
+    """
+    text = cfg.read_text(encoding="utf-8", errors="replace")
+    return [
+        (number, [part.strip() for part in line[len(PY_PREFIX) :].split(",")])
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.startswith(PY_PREFIX)
+    ]
+
+
+def _load_python(core: CMMCorePlus, line: list[str]) -> None:
+    match line:
+        case ["pyDevice", label, module, name]:
+            core.loadDevice(label, module, name)
+            core.initializeDevice(label)
+        case ["Property", device, prop, value]:
+            core.setProperty(device, prop, value)
+        case _:
+            raise ValueError("only pyDevice and Property are known here")
 
 
 def _explain(core: CMMCorePlus, cfg: Path, text: str) -> ConfigError | HardwareError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from psygnal import EmitLoopError
 
 from smartscope.core import HardwareError, Roi
@@ -18,7 +19,6 @@ from smartscope.rig._mmcore import CMMCorePlus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -212,9 +212,50 @@ class Port:
         return tuple((str(d), str(p), str(v)) for d, p, v in data)
 
     def show(self, slm: str, image: NDArray[np.uint8]) -> None:
-        """Show an image on the SLM."""
+        """Show an image on the SLM, ``(y, x)`` grey values."""
+        core = self.core
+        colours = ask(
+            slm, "asking for its pixels", lambda: core.getSLMNumberOfComponents(slm)
+        )
+        if colours > 1:
+            image = np.ascontiguousarray(np.repeat(image[..., None], 3, axis=2))
         tell(slm, "taking a pattern", lambda: self.core.setSLMImage(slm, image))
         tell(slm, "showing a pattern", lambda: self.core.displaySLMImage(slm))
+
+    def fill(self, slm: str, level: int) -> None:
+        """Show one grey value all over the SLM."""
+        tell(slm, "filling it", lambda: self.core.setSLMPixelsTo(slm, level))
+        tell(slm, "showing a pattern", lambda: self.core.displaySLMImage(slm))
+
+    def slm_shape(self, slm: str) -> tuple[int, int]:
+        """``(height, width)`` of the SLM, pixels."""
+        core = self.core
+        height = ask(slm, "asking for its height", lambda: core.getSLMHeight(slm))
+        width = ask(slm, "asking for its width", lambda: core.getSLMWidth(slm))
+        return int(height), int(width)
+
+    def slm_image(self, slm: str) -> NDArray[np.generic] | None:
+        """Ask the SLM what it shows; None where it cannot be asked."""
+        if not self.is_python(slm):
+            return None  # no C++ adapter can be
+        core: Any = self.core
+        try:
+            image = ask(
+                slm, "reading its pattern", lambda: np.asarray(core.getSLMImage(slm))
+            )
+            return image if image.ndim == 2 else image[..., 0]
+        except HardwareError as error:
+            if isinstance(error.__cause__, NotImplementedError):
+                return None
+            raise
+
+    def set_slm_exposure(self, slm: str, dwell_ms: float) -> None:
+        """Let the SLM go dark by itself this long after it showed a pattern, ms."""
+        tell(
+            slm,
+            f"setting its exposure to {dwell_ms:g} ms",
+            lambda: self.core.setSLMExposure(slm, dwell_ms),
+        )
 
     def hold_focus(self, device: str, on: bool) -> None:
         """Switch the hardware autofocus on or off."""

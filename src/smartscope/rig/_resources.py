@@ -351,20 +351,3 @@ class FocusLock(Resource):
     def describe(self, value: bool) -> Mapping[str, float | str]:
         """``locked`` or ``off``."""
         return {"autofocus": "locked" if value else "off"}
-
-
-class Pattern(Resource):
-    """What the SLM shows; values count the patterns, since it cannot be asked."""
-
-    def __init__(self, device: str) -> None:
-        super().__init__("slm", (device,))
-        self.device = device
-        self.shown = 0
-
-    def read(self) -> int:
-        """Number of the pattern the device took last."""
-        return self.shown
-
-    def describe(self, value: int) -> Mapping[str, float | str]:
-        """``pattern``: its number."""
-        return {"pattern": float(value)}

@@ -22,6 +22,7 @@ from smartscope.rig._bench import Bench, Gate, ResourceTable
 from smartscope.rig._cache import ExternalChange, StateCache
 from smartscope.rig._capabilities import Capabilities, find_capabilities
 from smartscope.rig._commands import CommandBook
+from smartscope.rig._factory import call_factory
 from smartscope.rig._geometry import CameraGeometry, Geometry, affine_of, pixel_map_of
 from smartscope.rig._light import LightScale
 from smartscope.rig._mmcore import (
@@ -30,10 +31,13 @@ from smartscope.rig._mmcore import (
     file_of,
     find_cfg,
     load_cfg,
+    python_lines,
 )
+from smartscope.rig._pattern import calibration_of, slm_to_sensor
 from smartscope.rig._port import Port
 from smartscope.rig._roles import Devices, RoleCheck, magnification_of
 from smartscope.rig._safe import SafeState, find_safe_state
+from smartscope.rig._slm import Slm
 from smartscope.rig._tenure import Tenure
 from smartscope.rig._watch import Watcher
 
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from smartscope.config import RigConfig
+    from smartscope.config import RigConfig, SlmAffine
     from smartscope.core import Clock
 
 _log = logging.getLogger("smartscope.rig")
@@ -236,6 +240,19 @@ class Rig:
         return made
 
     @property
+    def slm(self) -> Slm | None:
+        """The SLM, None where none fills the role."""
+        return self._bench.table.find("slm", Slm)
+
+    def slm_to_sensor(self, slm_shape: tuple[int, int]) -> SlmAffine:
+        """Where pixels of a simulated SLM fall on the sensor, with this objective.
+
+        As calibrated; one that was not calibrated covers the sensor.
+        """
+        affine = calibration_of(self.config.slm, self.objective)
+        return slm_to_sensor(affine, slm_shape, self.sensor_shape)
+
+    @property
     def geometry(self) -> Geometry:
         """ROI, binning and orientation of the camera now, from the cache."""
         geometry: Geometry = self._bench.cache.value("roi")
@@ -383,17 +400,26 @@ class Rig:
             "shutter_open": values.get("shutter"),
             "roi_px": geometry.roi,
             "binning": geometry.binning,
+            "orientation": geometry.orientation,
         }
 
 
 def _own_tenure(config: RigConfig, base_dir: Path) -> Tenure:
-    cfg = find_cfg(config, base_dir)
     settings = config.micromanager
-    folders = settings.adapter_paths if settings is not None else ()
-    core = create_core(base_dir / folder for folder in folders)
+    cfg: Path | None = None
+    if settings is not None and settings.factory is not None:
+        core = call_factory(config, settings.factory, base_dir)
+    else:
+        cfg = find_cfg(config, base_dir)
+        folders = settings.adapter_paths if settings is not None else ()
+        core = create_core(
+            (base_dir / folder for folder in folders),
+            python_devices=bool(python_lines(cfg)),
+        )
     tenure = Tenure(core, is_ours=True)
     try:
-        load_cfg(core, cfg)
+        if cfg is not None:
+            load_cfg(core, cfg)
         wanted_mb = settings.buffer_mb if settings is not None else 0
         # Setting it allocates it, 0.4 s for the default, also when nothing changes.
         if wanted_mb and core.getCircularBufferMemoryFootprint() != wanted_mb:

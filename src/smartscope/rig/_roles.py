@@ -80,8 +80,9 @@ class RoleCheck:
         self._core = core
         self._config = config
         self._loaded = [d for d in core.getLoadedDevices() if d != "Core"]
-        cfg = config.micromanager.config.name if config.micromanager else ""
-        self._where = cfg or Path(core.systemConfigurationFile() or "this core").name
+        opened = config.micromanager
+        named = opened and (opened.config or opened.factory)
+        self._where = Path(named or core.systemConfigurationFile() or "this core").name
 
     def devices(self) -> Devices:
         """Resolve all roles and check everything the file says about devices."""
@@ -287,6 +288,8 @@ class RoleCheck:
                 self._check_objectives(
                     f"light.{name}.{part}", getattr(line, part), devices
                 )
+        if config.slm is not None:
+            self._check_objectives("slm.calibration", config.slm.calibration, devices)
         if config.objective_escape_um is not None and devices.focus is None:
             raise self.error("an escape height needs a focus", "objective_escape_um")
 

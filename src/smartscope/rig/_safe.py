@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from smartscope.rig._mmcore import CMMCorePlus, DeviceType
 from smartscope.rig._port import words_of
 from smartscope.rig._properties import equal_text
+from smartscope.rig._slm import DARK, Slm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +107,9 @@ class SafeState:
             # concerns a later one may get past.
             for resource in self._bench.table.concerned(device, prop):
                 self._bench.book.abandon(resource.name)
+        slm = self._bench.table.find("slm", Slm)
+        if slm is not None:
+            self._bench.book.abandon(slm.name)
         for entry in self.entries:
             self._try(partial(self._set, entry), failures)
         for entry in self.entries:
@@ -115,6 +119,9 @@ class SafeState:
                 # A command that waited for the same lock may have come after it.
                 self._try(partial(self._set, entry), failures)
                 self._try(partial(self._verified, entry), failures)
+        if slm is not None:
+            # Last: it makes no light, it only lets some through.
+            self._try(partial(self._darken, slm), failures)
         for failure in failures:
             _log.error("safe state: %s", failure)
         return tuple(failures)
@@ -126,6 +133,8 @@ class SafeState:
         """
         failures: list[str] = []
         concerned = self._bench.table.concerned
+        if isinstance(resource, Slm):
+            self._try(partial(self._darken, resource), failures)
         for entry in self.entries:
             if resource in concerned(entry[0], entry[1]):
                 self._try(partial(self._set, entry), failures)
@@ -141,6 +150,14 @@ class SafeState:
             failure = words_of(error)
         if failure is not None and failure not in failures:
             failures.append(failure)
+
+    def _darken(self, slm: Slm) -> str | None:
+        self._bench.cache.expect(slm.name, DARK)
+        slm.force_dark()
+        self._bench.store(slm, DARK, "commanded")
+        found = slm.read()
+        self._bench.store(slm, found, "read")
+        return None if found == DARK else f"{slm.device}: the SLM is not dark"
 
     def _set(self, entry: Entry) -> None:
         concerned = self._expect(entry)

@@ -149,9 +149,10 @@ class Trials:
         return Trial("channel", (there, partial(self._home.restore, "channel")))
 
     def _pattern(self) -> Trial:
-        core, slm = self._rig.core, str(self._rig.devices.slm)
-        dark = np.zeros((core.getSLMHeight(slm), core.getSLMWidth(slm)), np.uint8)
-        return Trial("slm", (partial(self._act.show_pattern, dark),))
+        slm = self._rig.slm
+        if slm is None:
+            raise RuntimeError("a rig without an SLM has none to try")
+        return Trial("slm", (partial(self._act.show_pattern, slm.dark()),))
 
     def _objective(self, turn: bool) -> Trial:
         now = self._rig.objective

@@ -13,6 +13,7 @@ from smartscope.runs._files import Files, open_files
 from smartscope.runs._loop import context_of, pipeline_of, policies_of
 from smartscope.runs._plan import PlanFacts, layouts, survey
 from smartscope.runs._preflight import check_limits
+from smartscope.runs._record import arms_of
 from smartscope.runs._recorded import open_recorded
 from smartscope.safety import (
     Dose,
@@ -24,7 +25,7 @@ from smartscope.safety import (
 from smartscope.specimen import make_specimen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from smartscope.config import Experiment, RigConfig
     from smartscope.rig import Configuration
@@ -108,8 +109,8 @@ def _check_experiment(files: Files) -> CheckReport:
         make_specimen(config.kind, seed=config.seed, parameters=config.parameters)
     _check_models(files, facts)
     context = context_of(files, facts, objective=found.objective)
-    policies_of(files, context)
-    return _report(files, facts, found)
+    arms = arms_of(policies_of(files, context, facts))
+    return _report(files, facts, found, arms)
 
 
 def _check_models(files: Files, facts: PlanFacts) -> None:
@@ -130,7 +131,7 @@ def _check_recording(files: Files, facts: PlanFacts) -> CheckReport:
     source.close()
     facts.channels = facts.channels or (channel,)
     _check_models(files, facts)
-    policies_of(files, context_of(files, facts, pixel_um=source.pixel_um))
+    policies_of(files, context_of(files, facts, pixel_um=source.pixel_um), facts)
     height, width = source.shape
     size = source.count * height * width * (1 if source.dtype == "uint8" else 2)
     forecast = {"frames": source.count, "bytes": size, "dose": {}}
@@ -138,7 +139,12 @@ def _check_recording(files: Files, facts: PlanFacts) -> CheckReport:
     return CheckReport(ok=True, kind="experiment", forecast=forecast, lines=(line,))
 
 
-def _report(files: Files, facts: PlanFacts, found: Configuration) -> CheckReport:
+def _report(
+    files: Files,
+    facts: PlanFacts,
+    found: Configuration,
+    arms: Mapping[str, Sequence[int]],
+) -> CheckReport:
     images = layouts(
         facts, shape_yx=found.shape_yx, dtype="uint16", pixel_um=None, camera=""
     )
@@ -162,6 +168,7 @@ def _report(files: Files, facts: PlanFacts, found: Configuration) -> CheckReport
         f"disk: up to {needed / 1e6:.0f} MB of {free / 1e9:.1f} GB",
         *(f"light of the plan on each field: {text}" for text in dose.values()),
         "reactions come on top: the plan alone is forecast",
+        *(f"arm {a}: position {', '.join(map(str, at))}" for a, at in arms.items()),
     ]
     if over := _over_budget(files, facts, found):
         lines.append(over)

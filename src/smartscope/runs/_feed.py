@@ -101,7 +101,7 @@ class Feed:
                 ],
                 "pool": {"buffers": buffers, "misses": misses},
                 "frames": {
-                    "published": engine.frames,
+                    "published": engine.framing.frames,
                     "lost_certain": lost[True],
                     "lost_possible": lost[False],
                 },

@@ -53,7 +53,11 @@ class LightAccount:
     ) -> None:
         now = rig.clock.now_ns()
         self.ledger = DoseLedger(
-            config, rig.history, start_ns=now, objective=rig.objective
+            config,
+            rig.history,
+            start_ns=now,
+            objective=rig.objective,
+            sensor_px=rig.sensor_shape,
         )
         self._rig = rig
         self._safety = safety = experiment.safety

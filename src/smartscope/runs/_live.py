@@ -18,10 +18,10 @@ from smartscope.control import (
     Streamer,
     Subscription,
 )
-from smartscope.core import NS_PER_S, PolicyError, RecordError, Roi, SafetyError
+from smartscope.core import NS_PER_S, PolicyError, RecordError, Roi
 from smartscope.runs._acquisition import Acquisition, steadily
 from smartscope.runs._acting import Acting
-from smartscope.runs._ending import INTERRUPTED, Ending
+from smartscope.runs._ending import Ending
 from smartscope.runs._feed import Feed
 from smartscope.runs._light import LightAccount
 from smartscope.runs._loop import (
@@ -40,7 +40,9 @@ from smartscope.runs._preflight import (
 )
 from smartscope.runs._quick import quick_threads
 from smartscope.runs._record import start_record
+from smartscope.runs._reload import Reloads
 from smartscope.runs._result import RunResult, close_record
+from smartscope.runs._stopping import Stopping
 from smartscope.runs._truth import TruthLog
 from smartscope.runs._unfamiliar import FamiliarityWatch
 from smartscope.safety import Guard, Interlocks
@@ -77,6 +79,7 @@ class Options:
     monitor: Monitor
     stop: threading.Event
     shadow: bool = False
+    reload: bool = True
     core: CMMCorePlus | None = None
     subscriptions: tuple[Subscription, ...] = ()
 
@@ -103,17 +106,9 @@ class LiveRun:
         self._facts = survey(files.experiment, files.rig.timing)
         self._interlocks = Interlocks()
         self._state = RunState()
-        self._state.on_failure = self._halt
         self._state.interlocks = lambda: self._interlocks.active
         self._state.external = rig.take_external
-        self._state.unfamiliar = FamiliarityWatch(
-            self._interlocks,
-            self._monitor,
-            note=lambda kind, data: self._feed.note(kind, data),
-            pause=lambda reason: rig.core.mda.set_paused(True),
-            end=self._end_by,
-        )
-        self._ended: Ending | None = None
+        self._reloads: Reloads | None = None
         self._looked_s = 0.0
         self._writer: RunWriter | None = None
         self._specimen: Specimen | None = None
@@ -133,7 +128,7 @@ class LiveRun:
             objective=self._objective,
             pixel_um=self._pixel_map.pixel_um,
         )
-        self._policies = policies_of(files, self._context)
+        self._policies = policies_of(files, self._context, self._facts)
         virtual = self._clock.kind == "virtual"
         # A plan in lockstep, and anything in virtual time, waits for every decision.
         self._in_step = virtual or (
@@ -152,7 +147,17 @@ class LiveRun:
             asked_only=self._experiment.record.keep == "asked",
         )
         self._stream = self._acting.stream
+        self._stopping = Stopping(rig, self._state, self._schedule, self._acting)
+        self._state.on_failure = self._stopping.halt
+        self._state.on_over = self._stopping.complete
         self._feed = Feed(self._state, self._monitor, simulated=self._source.simulated)
+        self._state.unfamiliar = FamiliarityWatch(
+            self._interlocks,
+            self._monitor,
+            note=self._feed.note,
+            pause=lambda reason: rig.core.mda.set_paused(True),
+            end=self._stopping.end_by,
+        )
         self._frames = self._feed.hub.add(Subscription("vision", self._appetite()))
         for subscription in options.subscriptions:
             self._feed.hub.add(subscription)
@@ -236,7 +241,7 @@ class LiveRun:
             interlocks=self._interlocks,
             monitor=self._monitor,
             note=self._feed.note,
-            end=self._end_by,
+            end=self._stopping.end_by,
             history_from_ns=self._history_from_ns,
         )
         engine = self._make_engine(account)
@@ -258,7 +263,7 @@ class LiveRun:
                 self._begin(controller)
                 acquisition.start()
                 acquisition.wait(lambda: self._look(account, engine, acquisition))
-            ending = self._ending(acquisition)
+            ending = self._stopping.ending(acquisition)
         except BaseException as error:
             ending = Ending.failed(error)
         return steadily(
@@ -298,18 +303,23 @@ class LiveRun:
         self._schedule.start(start)
         if self._specimen is not None:
             self._specimen.start(start)
-        self._monitor.set(phase="running", planned=self._facts.frames)
+        first = self._experiment.phases[0].name if self._experiment.phases else ""
+        self._monitor.set(
+            phase="running", planned=self._facts.frames, experiment_phase=first
+        )
+        if self._options.reload and self._experiment.reload:
+            note = self._feed.note
+            self._reloads = Reloads(self._files, self._policies, note, self._monitor)
+            self._state.reloads = self._reloads.take
+            self._reloads.start()
         controller.start(start, self._frames)
 
     def _look(
         self, account: LightAccount, engine: Engine, acquisition: Acquisition
     ) -> None:
         """Heed those outside, who are not to wait for a listener or an exposure."""
-        if self._options.stop.is_set() and self._ended is None:
-            self._ended = Ending("stopped", "stopped by a person", INTERRUPTED)
-            self._go_dark(engine)
-        elif acquisition.cancelled and not self._schedule.stopped:
-            self._go_dark(engine)
+        told = self._options.stop.is_set()
+        self._stopping.heed(engine, acquisition, told=told)
         if self._stream is None:
             return
         self._stream.paused = acquisition.paused
@@ -341,26 +351,11 @@ class LiveRun:
             channels=self._facts.channels,
             pixel_map=self._pixel_map,
             shadow=self._options.shadow,
+            fields=self._facts.names,
         )
         role = "stream" if self._stream is not None else "reaction"
         writer.open_growing(role, camera, shape, dtype, pixel_um=pixel_um)
         return writer
-
-    def _ending(self, acquisition: Acquisition) -> Ending:
-        if self._state.failure is not None:
-            return Ending.failed(self._state.failure)
-        if acquisition.failure is not None:
-            return Ending.failed(acquisition.failure)
-        if self._ended is not None:
-            return self._ended
-        if acquisition.cancelled:
-            return Ending("cancelled", "cancelled through pymmcore-plus", INTERRUPTED)
-        by_policy = self._schedule.stopped or (
-            self._stream is not None and self._stream.ended_by_policy
-        )
-        if by_policy:
-            return Ending("stopped", "a policy ended the run", 0)
-        return Ending("completed", "the plan is done", 0)
 
     def _events(self, engine: Engine) -> Any:
         if self._stream is None or self._files.stream is None:
@@ -389,14 +384,16 @@ class LiveRun:
         ending: Ending,
     ) -> RunResult:
         """Light first, then everything else; once more when nobody can act any more."""
-        self._go_dark(engine)
+        self._stopping.go_dark(engine)
         acquisition.end()
+        if self._reloads is not None:
+            self._reloads.close()
         self._acting.close(_PATIENCE_S)
         engine.close()
         self._feed.hub.close()
         came_back = self._await(controller)
         ending = ending.with_light(self._rig.apply_safe_state())
-        if not came_back and self._ended is None and self._state.failure is None:
+        if not came_back and not self._stopping.has_reason:
             self._state.fail(
                 PolicyError(
                     "a policy or vision stage did not come back for "
@@ -465,22 +462,3 @@ class LiveRun:
     def _superseded(self, planned: Planned, late_s: float) -> None:
         index = dict(planned.event.index)
         self._feed.note("superseded", {"index": index, "late_s": late_s})
-
-    # ---------------------------------------------------------------------- end
-
-    def _go_dark(self, engine: Engine) -> None:
-        """Light off at once, past all that is under way, and for good."""
-        self._acting.actor.close()
-        engine.stay_dark()
-        self._halt()
-        self._rig.apply_safe_state()
-
-    def _halt(self) -> None:
-        self._schedule.stop()
-        if self._stream is not None:
-            self._stream.stop()
-
-    def _end_by(self, error: SafetyError) -> None:
-        if self._ended is None:
-            self._ended = Ending("stopped", str(error), error.exit_code)
-        self._halt()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from smartscope.control import Controller, PolicyHost
+from smartscope.control import Arbiter, Controller, PolicyHost, Terms
 from smartscope.core import ConfigError
 from smartscope.policies import (
     PolicyContext,
@@ -47,13 +47,18 @@ def context_of(
     pixel_um: float | None = None,
 ) -> PolicyContext:
     """What the policies of an experiment are told, name and view aside."""
+    guard = Guard(files.rig, files.experiment)
+    box = guard.limits.stage_um
     return PolicyContext(
         seed=files.experiment.seed,
         channels=facts.channels,
-        lines=Guard(files.rig, files.experiment).highest_percent(objective),
+        lines=guard.highest_percent(objective),
         interval_s=facts.interval_s,
         pixel_um=pixel_um,
         roles=filled_needs(files.rig, objective),
+        positions=len(facts.names),
+        stage_um=None if box is None else (*box.x, *box.y),
+        objectives={n: c.offset_um for n, c in files.rig.calibration.items()},
         effect_after_frames=_effect_after_frames(files.rig),
     )
 
@@ -70,20 +75,36 @@ def _effect_after_frames(rig: RigConfig) -> dict[str, int]:
     return {**properties, **named}
 
 
-def policies_of(files: Files, context: PolicyContext) -> tuple[PolicyFactory, ...]:
+def policies_of(
+    files: Files, context: PolicyContext, facts: PlanFacts
+) -> tuple[PolicyFactory, ...]:
     """Load and check the policies of an experiment; raises `ConfigError`."""
+    # A recording may have more fields than the plan of whoever looks at it.
+    fields = facts.names
+    if files.rig.recording is not None and len(fields) < 2:
+        fields = {}
     return make_policies(
         files.experiment.policies,
         context=context,
         base_dir=files.base_dir,
         rig_file=str(files.experiment.rig),
         located=files.experiment.located,
+        fields=fields or None,
     )
 
 
-def host_of(policies: Sequence[PolicyFactory]) -> PolicyHost:
-    """Make the host that runs these policies."""
-    return PolicyHost([(p.name, p.positions, p.per, p.make) for p in policies])
+def arbiter_of(files: Files, policies: Sequence[PolicyFactory]) -> Arbiter:
+    """Make the arbiter between these policies."""
+    terms = {
+        p.name: Terms(
+            priority=p.priority,
+            lease_s=p.lease_s,
+            rest_s=p.rest_s,
+            per_run=p.per == "run",
+        )
+        for p in policies
+    }
+    return Arbiter(terms, files.experiment.resources)
 
 
 def controller_of(
@@ -100,12 +121,12 @@ def controller_of(
     """Wire the controller of one run."""
     return Controller(
         pipeline=pipeline,
-        host=host_of(policies),
+        host=PolicyHost(policies, files.experiment.phases),
         actor=actor,
         records=records,
         clock=clock,
         errors=files.experiment.errors,
-        priorities={p.name: p.priority for p in policies},
+        arbiter=arbiter_of(files, policies),
         state=state,
         monitor=monitor,
     )
@@ -119,10 +140,15 @@ def to_header(context: PolicyContext) -> dict[str, Any]:
 
 def from_header(plain: Mapping[str, Any]) -> PolicyContext:
     """Inverse of `to_header`."""
+    box = plain.get("stage_um")
     return PolicyContext(
         **{
             **plain,
             "channels": tuple(plain["channels"]),
             "roles": frozenset(plain["roles"]),
+            "stage_um": None if box is None else tuple(box),
+            "objectives": {
+                n: tuple(um) for n, um in plain.get("objectives", {}).items()
+            },
         }
     )

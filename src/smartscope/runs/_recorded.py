@@ -24,6 +24,7 @@ from smartscope.runs._loop import context_of, controller_of, pipeline_of, polici
 from smartscope.runs._models import warm_up
 from smartscope.runs._plan import survey
 from smartscope.runs._record import start_record
+from smartscope.runs._reload import Reloads
 from smartscope.runs._result import RunResult, close_record
 from smartscope.runs._unfamiliar import FamiliarityWatch
 from smartscope.safety import Guard, Interlocks
@@ -80,6 +81,8 @@ class RecordedRun:
         self._state = RunState()
         self._interlocks = Interlocks()
         self._state.interlocks = lambda: self._interlocks.active
+        self._state.on_over = self._end_by
+        self._reloads: Reloads | None = None
         self._stop: str = ""
         self._now: HardwareState | None = None
         try:
@@ -94,7 +97,7 @@ class RecordedRun:
         self._facts.channels = channels
         self._pipeline = pipeline_of(files, channels)
         self._context = context_of(files, self._facts, pixel_um=self._source.pixel_um)
-        self._policies = policies_of(files, self._context)
+        self._policies = policies_of(files, self._context, self._facts)
 
     def run(self) -> RunResult:
         """Play the recording to its end."""
@@ -134,10 +137,13 @@ class RecordedRun:
             )
             self._monitor.set(phase="running", planned=self._source.count)
             writer.note("start", {"start_ns": start})
+            self._watch_files(writer)
             controller.start(start)
             ending = self._play(controller, writer, start)
         except BaseException as error:
             ending = Ending.failed(error)
+        if self._reloads is not None:
+            self._reloads.close()
         summary: dict[str, Any] = {
             "planned": self._source.count,
             "failed": 0,
@@ -147,6 +153,13 @@ class RecordedRun:
             "dose": {},
         }
         return close_record(writer, ending, self._monitor, summary)
+
+    def _watch_files(self, writer: RunWriter) -> None:
+        if self._options.reload and self._files.experiment.reload:
+            monitor = self._monitor
+            self._reloads = Reloads(self._files, self._policies, writer.note, monitor)
+            self._state.reloads = self._reloads.take
+            self._reloads.start()
 
     def close(self) -> None:
         """Close the recording."""
@@ -174,6 +187,7 @@ class RecordedRun:
             policies=self._policies,
             channels=self._facts.channels,
             shadow=self._options.shadow,
+            fields=self._facts.names,
         )
 
     def _play(self, controller: Controller, writer: RunWriter, start: int) -> Ending:

@@ -16,7 +16,7 @@ from smartscope.config import (
     load_experiment,
     load_rig,
 )
-from smartscope.control import same_decision
+from smartscope.control import PhaseChange, PolicyHost, same_decision
 from smartscope.core import (
     NS_PER_S,
     Decision,
@@ -29,16 +29,18 @@ from smartscope.core import (
 )
 from smartscope.record import RunFolder
 from smartscope.runs._files import Files, open_files
-from smartscope.runs._loop import from_header, host_of, pipeline_of, policies_of
+from smartscope.runs._loop import arbiter_of, from_header, pipeline_of, policies_of
+from smartscope.runs._plan import survey
 from smartscope.runs._replay_models import ModelsThen
+from smartscope.runs._replay_reloads import ReloadsThen
 from smartscope.runs._result import RunResult
 from smartscope.runs._run import run
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence, Set
 
-    from smartscope.control import Monitor
+    from smartscope.control import Arbiter, Monitor
     from smartscope.policies import PolicyFactory
 
 _SHOWN = 5
@@ -145,13 +147,17 @@ class _Redecision:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         rig = load_rig(folder.path / "rig.yaml")
-        experiment = load_experiment(folder.path / "experiment.yaml")
+        self._reloads = ReloadsThen(folder)
+        experiment = self._reloads.as_it_began(
+            load_experiment(folder.path / "experiment.yaml")
+        )
         base = Path(folder.header.get("base_dir") or folder.path)
         self._files = Files(
             experiment=experiment, rig=rig, base_dir=base, rig_dir=folder.path
         )
         context = from_header(folder.header["policy_context"])
-        self._policies = policies_of(self._files, context)
+        facts = survey(experiment, rig.timing)
+        self._policies = policies_of(self._files, context, facts)
         self._models: ModelsThen | None = None
 
     def run(self, *, vision: bool) -> ReplayResult:
@@ -191,7 +197,9 @@ class _Redecision:
         )
 
     def _decide(self) -> tuple[list[str], int]:
-        host = host_of(self._policies)
+        host = PolicyHost(self._policies, self._files.experiment.phases)
+        arbiter = arbiter_of(self._files, self._policies)
+        outbid = {o.action_id for o in self._folder.outcomes if o.status == "outbid"}
         recorded: dict[int, list[Decision]] = defaultdict(list)
         for decision in self._folder.decisions:
             recorded[decision.observation].append(decision)
@@ -200,11 +208,13 @@ class _Redecision:
         for seen in self._folder.observations():
             kept = self._files.experiment.record.labels
             pictures = _RecordedPictures(self._folder, seen, keeps_labels=kept)
+            self._reloads.apply(host, seen.number)
             again = host.decide(
                 replace(host.number(seen), pictures=cast("Pictures", pictures)),
                 lambda: 0,
             )
             before = recorded.pop(seen.number, [])
+            differences += _settled_otherwise(host, arbiter, seen, before, outbid)
             count += len(before)
             if len(before) != len(again):
                 differences.append(
@@ -299,6 +309,29 @@ class _RecordedPictures:
             "a policy looks at the processed image, which is not recorded; it cannot "
             "be decided again from the journal"
         )
+
+
+def _settled_otherwise(
+    host: PolicyHost,
+    arbiter: Arbiter,
+    seen: Observation,
+    decisions: Sequence[Decision],
+    outbid: Set[str],
+) -> Iterator[str]:
+    """Settle again who got what on this sight, from what was asked for in the run."""
+    arbiter.undone(seen.outcomes)
+    if any(isinstance(told, PhaseChange) for told in host.take_told()):
+        arbiter.released(host.resting)
+    asked = [r for d in decisions for r in d.requests if not host.refuses(r)]
+    lost = {o.action_id for o in arbiter.settle(asked).outcomes if o.status == "outbid"}
+    for request in asked:
+        was, now = request.action_id in outbid, request.action_id in lost
+        if was != now:
+            words = ("granted", "outbid")
+            yield (
+                f"observation {seen.number}: action {request.action_id} of "
+                f"{request.policy} was {words[was]}, is now {words[now]}"
+            )
 
 
 def _changed(policy: PolicyFactory, header: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ def run(
     core: CMMCorePlus | None = None,
     output: str | Path | None = None,
     shadow: bool = False,
+    reload: bool = True,
     clock: str | None = None,
     monitor: Monitor | None = None,
     stop: threading.Event | None = None,
@@ -53,6 +54,9 @@ def run(
         ``record.path``, relative to the present folder.
     shadow : bool
         Decide and journal everything, act on nothing.
+    reload : bool
+        Take over what is edited of the policies' parameters and files while it runs,
+        unless the experiment forbids it.
     clock : str, optional
         ``real``, ``scaled`` or ``virtual`` instead of the rig's.
     monitor : Monitor, optional
@@ -87,6 +91,7 @@ def run(
         monitor=monitor or Monitor(),
         stop=stop or threading.Event(),
         shadow=shadow,
+        reload=reload,
         core=core,
         subscriptions=tuple(subscriptions),
     )

@@ -28,7 +28,7 @@ from smartscope.core import (
     ShowPattern,
     SwitchObjective,
 )
-from smartscope.safety._light import channel_powers, file_of
+from smartscope.safety._light import channel_powers, file_of, of_objective
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -210,15 +210,25 @@ def _acquire(action: Acquire, at: Situation, envelope: Envelope) -> str | None:
     in_one_go = 1 if action.interval_s > 0 else action.frames * points
     if refused := envelope.exposure(exposure_ms, in_one_go):
         return refused
-    return _acquire_focus(action, at, envelope) or _acquire_light(action, at, envelope)
+    return (
+        _acquire_stage(action, envelope)
+        or _acquire_focus(action, at, envelope)
+        or _acquire_light(action, at, envelope)
+    )
+
+
+def _acquire_stage(action: Acquire, envelope: Envelope) -> str | None:
+    if action.x_um is None and action.y_um is None:
+        return None
+    return envelope.lacks("stage") or envelope.stage(action.x_um, action.y_um)
 
 
 def _acquire_focus(action: Acquire, at: Situation, envelope: Envelope) -> str | None:
-    if not any(action.z_offsets_um):
+    if not any(action.z_offsets_um) and action.z_um is None:
         return None
-    if refused := envelope.lacks("focus"):
+    if refused := envelope.lacks("focus") or envelope.focus(action.z_um):
         return refused
-    z_um = at.next_um(2)
+    z_um = at.next_um(2) if action.z_um is None else action.z_um
     if z_um is None:
         return "the focus position is unknown"
     for step in action.z_offsets_um:
@@ -302,6 +312,16 @@ def _pattern(action: ShowPattern, at: Situation, envelope: Envelope) -> str | No
     for polygon in action.polygons_px:
         if len(polygon) < 3:
             return f"a polygon of {len(polygon)} points encloses nothing"
+        if any(len(point) != 2 for point in polygon):
+            return "a point of a polygon is (y, x)"
+    slm, objective = envelope.rig.slm, at.state.objective
+    known = {} if slm is None else slm.calibration
+    if action.polygons_px and of_objective(known, objective) is None:
+        through = f"objective {objective}" if objective else "this objective"
+        return (
+            f"the SLM is not calibrated for {through} (slm.calibration of "
+            f"{envelope.rig_file}); run 'smartscope calibrate --slm'"
+        )
     return None
 
 

@@ -48,6 +48,35 @@ def to_j_cm2(energy_mj: float, field_um: tuple[float, float]) -> float:
     return energy_mj * 1e-3 / area_cm2
 
 
+def cut_path(
+    x_um: tuple[float, float], y_um: tuple[float, float], cell_um: tuple[float, float]
+) -> Iterator[tuple[Cell, float, float]]:
+    """Cut a straight stage path at the borders of map cells.
+
+    Parameters
+    ----------
+    x_um, y_um : (at start, at end)
+    cell_um : (width, height)
+
+    Yields
+    ------
+    (cell, from, to)
+        Parts of the path as fractions 0..1, in order, without gaps.
+    """
+    cuts = {0.0, 1.0}
+    for (a, b), side_um in zip((x_um, y_um), cell_um, strict=True):
+        if a != b:
+            low, high = sorted((a / side_um, b / side_um))
+            borders = range(math.ceil(low), math.floor(high) + 1)
+            cuts.update((n * side_um - a) / (b - a) for n in borders)
+    edges = sorted(cut for cut in cuts if 0.0 <= cut <= 1.0)
+    for start, end in pairwise(edges):
+        middle = (start + end) / 2
+        x = x_um[0] + (x_um[1] - x_um[0]) * middle
+        y = y_um[0] + (y_um[1] - y_um[0]) * middle
+        yield (math.floor(x / cell_um[0]), math.floor(y / cell_um[1])), start, end
+
+
 class _Lights:
     """Light by cell, found by neighbourhood whatever the size of the whole."""
 
@@ -132,29 +161,8 @@ class DoseMap:
     def path(
         self, x_um: tuple[float, float], y_um: tuple[float, float]
     ) -> Iterator[tuple[Cell, float, float]]:
-        """Cut a straight stage path at cell borders.
-
-        Parameters
-        ----------
-        x_um, y_um : (at start, at end)
-
-        Yields
-        ------
-        (cell, from, to)
-            Parts of the path as fractions 0..1, in order, without gaps.
-        """
-        cuts = {0.0, 1.0}
-        for (a, b), cell_um in zip((x_um, y_um), self._cell_um, strict=True):
-            if a != b:
-                low, high = sorted((a / cell_um, b / cell_um))
-                borders = range(math.ceil(low), math.floor(high) + 1)
-                cuts.update((n * cell_um - a) / (b - a) for n in borders)
-        edges = sorted(cut for cut in cuts if 0.0 <= cut <= 1.0)
-        for start, end in pairwise(edges):
-            middle = (start + end) / 2
-            x = x_um[0] + (x_um[1] - x_um[0]) * middle
-            y = y_um[0] + (y_um[1] - y_um[0]) * middle
-            yield self.cell(x, y), start, end
+        """Cut a straight stage path at cell borders; see `cut_path`."""
+        return cut_path(x_um, y_um, self._cell_um)
 
     def at(self, x_um: float, y_um: float) -> Dose:
         """Dose of a place in the sample, never below the truth."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from smartscope.core import (
     Mark,
+    NextPhase,
     Nothing,
     Pause,
     SafetyError,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     Offset = tuple[float, float, float]
 
-_NOT_HARDWARE = (Nothing, Mark, SetInterval, Pause, Stop)
+_NOT_HARDWARE = (Nothing, Mark, SetInterval, Pause, Stop, NextPhase)
 
 
 class Guard:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from smartscope.config import LightLine
     from smartscope.safety._dosemap import DoseMap
+    from smartscope.safety._patterned import PatternMap
 
 GATE_KEY = {"shutter": "shutter", "camera_ttl": "camera"}
 
@@ -41,6 +42,8 @@ class Lamp:
         Whether the calibration says that light is left at 0 %.
     booked : DoseMap or None
         Where its light is booked, once there was any.
+    patterned : PatternMap or None
+        Where its light through patterns of the SLM is booked.
     """
 
     def __init__(self, name: str, line: LightLine, objective: str | None) -> None:
@@ -54,6 +57,7 @@ class Lamp:
         self._steady: Ends | None = None  # percent, and the mW it gives
         self.leaks = self.mean_mw((0.0, 0.0)) > 0
         self.booked: DoseMap | None = None
+        self.patterned: PatternMap | None = None
 
     def mean_mw(self, percent: Ends) -> float:
         """Mean power at the sample, mW, while percent goes evenly between its ends.

@@ -9,6 +9,7 @@ from smartscope.core import NS_PER_S
 from smartscope.safety._dose import Dose
 from smartscope.safety._dosemap import DoseMap, to_j_cm2
 from smartscope.safety._lamp import GATE_KEY, Lamp
+from smartscope.safety._patterned import PatternMap, slm_to_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from smartscope.core import DeviceHistory
     from smartscope.safety._lamp import Ends
 
+_SLM = "slm"
 _ASSUMED_FIELD_UM = (500.0, 500.0)
 """Lit area where the rig says none: dose is then relative, and its place a guess."""
 
@@ -24,10 +26,11 @@ _ASSUMED_FIELD_UM = (500.0, 500.0)
 class DoseLedger:
     """Integrates power x lit time / lit area of every line, per place in the sample.
 
-    It reads the traces ``power:LINE``, ``shutter``, ``camera``, ``x_um`` and ``y_um``
-    of the device history, so light left on between frames is charged too. Where
+    It reads the traces ``power:LINE``, ``shutter``, ``camera``, ``x_um``, ``y_um`` and
+    ``slm`` of the device history, so light left on between frames is charged too. Where
     something is unknown it assumes more light: a gate that no device ever reported is
-    open, light beyond the calibration rises on. Thread-safe.
+    open, light beyond the calibration rises on, an SLM that nobody calibrated lights
+    the whole field. Thread-safe.
 
     Parameters
     ----------
@@ -38,6 +41,8 @@ class DoseLedger:
         Nothing before is charged.
     objective : str or None
         Objective preset that is turned in; None on a rig without a turret.
+    sensor_px : (height, width) or None
+        Whole sensor, unbinned; without it, patterns of the SLM count as even light.
     """
 
     def __init__(
@@ -47,14 +52,18 @@ class DoseLedger:
         *,
         start_ns: int,
         objective: str | None = None,
+        sensor_px: tuple[int, int] | None = None,
     ) -> None:
+        self._rig = rig
+        self._sensor_px = sensor_px
+        self._shaped = None if rig.slm is None else rig.slm.line
         self._lines = dict(rig.light)
         self._overhead_ms = rig.timing.snap_overhead_ms + rig.timing.readout_ms
         self._history = history
         self._charged_ns = start_ns
         self._objective = objective
         self._made: dict[str | None, tuple[Lamp, ...]] = {}
-        self._maps: dict[tuple[str, str | None], DoseMap] = {}
+        self._maps: dict[tuple[str, str | None, str], DoseMap | PatternMap] = {}
         self._lock = threading.RLock()
 
     @property
@@ -112,7 +121,7 @@ class DoseLedger:
             return _sum(
                 [
                     found.total
-                    for (name, _), found in self._maps.items()
+                    for (name, _, _), found in self._maps.items()
                     if line in (None, name)
                 ]
             )
@@ -203,16 +212,25 @@ class DoseLedger:
     def _shine(self, lamp: Lamp, t0_ns: int, t1_ns: int) -> None:
         """Charge the light of one line while nothing is in its way."""
         power, x, y = lamp.keys
-        for t0, t1, values in self._history.segments(lamp.keys, t0_ns, t1_ns):
+        shaped = lamp.name == self._shaped and _SLM in self._history.keys()
+        keys = (*lamp.keys, _SLM) if shaped else lamp.keys
+        for t0, t1, values in self._history.segments(keys, t0_ns, t1_ns):
             percent = values[power]
             if max(percent) > 0 or lamp.leaks:
                 lit_s = (t1 - t0) / NS_PER_S
-                self._charge(lamp, lit_s, percent, values[x], values[y])
+                number = int(values[_SLM][0]) if shaped else None
+                booked = self._map_of(lamp, number)
+                self._charge(booked, lamp, lit_s, percent, values[x], values[y])
 
     def _charge(
-        self, lamp: Lamp, lit_s: float, percent: Ends, x: Ends, y: Ends
+        self,
+        booked: DoseMap | PatternMap,
+        lamp: Lamp,
+        lit_s: float,
+        percent: Ends,
+        x: Ends,
+        y: Ends,
     ) -> None:
-        booked = lamp.booked or self._start_map(lamp)
         if x[0] == x[1] and y[0] == y[1]:
             booked.book(
                 booked.cell(x[0], y[0]),
@@ -231,24 +249,43 @@ class DoseLedger:
                 lit_s=part_s,
             )
 
+    def _map_of(self, lamp: Lamp, number: int | None) -> DoseMap | PatternMap:
+        """Where light of a line is booked now; `number` is what the SLM shows."""
+        light = None if number is None else self._history.pattern(number)
+        if number is not None and light is not None:
+            patterned = lamp.patterned or self._start_patterns(lamp)
+            if patterned is not None:
+                patterned.shine(number, light)
+                return patterned
+        return lamp.booked or self._start_map(lamp)
+
     def _start_map(self, lamp: Lamp) -> DoseMap:
-        lamp.booked = self._maps[lamp.name, self._objective] = DoseMap(
-            lamp.field_um or _ASSUMED_FIELD_UM, calibrated=lamp.calibrated
+        booked = DoseMap(lamp.field_um or _ASSUMED_FIELD_UM, calibrated=lamp.calibrated)
+        self._maps[lamp.name, self._objective, "even"] = lamp.booked = booked
+        return booked
+
+    def _start_patterns(self, lamp: Lamp) -> PatternMap | None:
+        to_sample = slm_to_sample(self._rig, self._objective, self._sensor_px)
+        if to_sample is None:
+            return None
+        patterned = PatternMap(
+            lamp.field_um or _ASSUMED_FIELD_UM, to_sample, calibrated=lamp.calibrated
         )
-        return lamp.booked
+        self._maps[lamp.name, self._objective, _SLM] = lamp.patterned = patterned
+        return patterned
 
     # ------------------------------------------------------------------- summary
 
     def _line_summary(self, name: str) -> dict[str, Any]:
-        found = {o: m for (line, o), m in self._maps.items() if line == name}
+        found = [m for (line, _, _), m in self._maps.items() if line == name]
         worst = max(
-            (hot for m in found.values() if (hot := m.hottest()) is not None),
+            (hot for m in found if (hot := m.hottest()) is not None),
             key=lambda hot: hot[0].percent_s,
             default=None,
         )
         summary: dict[str, Any] = self.total(name).to_dict()
-        calibrated = all(m.calibrated for m in found.values())
-        energy_mj = sum(m.total_mj for m in found.values())
+        calibrated = all(m.calibrated for m in found)
+        energy_mj = sum(m.total_mj for m in found)
         summary["energy_mj"] = energy_mj if calibrated else None
         summary["gate"] = self._lines[name].gate
         if worst is not None:
@@ -264,9 +301,14 @@ class DoseLedger:
             gate = GATE_KEY.get(line.gate)
             if gate is not None and gate not in written:
                 yield f"line {name}: {gate} was never reported, so it counts as open"
-        for (name, objective), found in self._maps.items():
+        for (name, objective, kind), found in self._maps.items():
+            where = f" for objective {objective}" if objective else ""
+            if name == self._shaped and kind == "even" and _SLM in written:
+                yield (
+                    f"line {name}: where the SLM sent its light was not known{where} "
+                    "some of the time, which counts as light on the whole field"
+                )
             if not found.calibrated:
-                where = f" for objective {objective}" if objective else ""
                 yield (
                     f"line {name}: no calibration or field_um{where}, so its dose is "
                     "relative (percent of range x seconds)"

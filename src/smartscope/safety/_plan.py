@@ -42,9 +42,8 @@ def event_breach(
         return f"acquisition.channels[{event.index.get('c', 0)}].exposure", refused
     if refused := envelope.powers(powers, objective):
         return f"light.{event.channel.config if event.channel else ''}", refused
-    if refused := _properties(envelope, event, objective):
-        return "acquisition", refused
-    return None
+    refused = _pattern(envelope, event) or _properties(envelope, event, objective)
+    return ("acquisition", refused) if refused else None
 
 
 def _position(event: MDAEvent) -> str:
@@ -56,6 +55,22 @@ def _moves(envelope: Envelope, event: MDAEvent) -> str | None:
         if refused := envelope.lacks("stage"):
             return refused
     return envelope.lacks("focus") if event.z_pos is not None else None
+
+
+def _pattern(envelope: Envelope, event: MDAEvent) -> str | None:
+    image, roles = event.slm_image, envelope.rig.roles
+    if image is None:
+        return None
+    if refused := envelope.lacks("slm"):
+        return refused
+    if roles is not None and image.device not in (None, roles.slm):
+        return f"its pattern is for {image.device}, and the SLM here is {roles.slm}"
+    if image.exposure is not None:
+        return (
+            "its pattern has an exposure of its own; how long an SLM stays lit is "
+            f"slm.dwell_ms of {envelope.rig_file}"
+        )
+    return None
 
 
 def _properties(

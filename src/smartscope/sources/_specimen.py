@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from smartscope.core import NS_PER_MS
 from smartscope.sources._base import Shot
-from smartscope.specimen import SpecimenView
+from smartscope.specimen import Pattern, SpecimenView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+    from numpy.typing import NDArray
 
     from smartscope.rig import Rig
     from smartscope.specimen import Specimen
@@ -30,6 +35,8 @@ class SpecimenSource:
         self._rig = rig
         self._specimen = specimen
         self._clock = rig.clock
+        self._patterns: dict[int, Pattern] = {}
+        self._through: str | None = None
         # Light gated by the camera counts as lit until the camera is known to rest.
         rig.history.set("camera", rig.clock.now_ns(), 0.0)
 
@@ -86,7 +93,9 @@ class SpecimenSource:
 
     def _read(self, window: tuple[int, int], number: int | None) -> Shot:
         (start, end), clock, history = window, self._clock, self._rig.history
-        pixels = self._specimen.expose(self._view(), history, start, end)
+        since = min(start, self._specimen.needs_history_from_ns)
+        view = replace(self._view(), patterns=self._shown(since, end))
+        pixels = self._specimen.expose(view, history, start, end)
         pixels.setflags(write=False)
         clock.account_ns(int(self._rig.config.timing.readout_ms * NS_PER_MS))
         return Shot(
@@ -97,6 +106,24 @@ class SpecimenSource:
             image_number=number,
         )
 
+    def _shown(self, since_ns: int, until_ns: int) -> dict[int, Pattern]:
+        """Light on the SLM from the last exposure to the end of this one, by number."""
+        objective = self._rig.objective
+        if objective != self._through:
+            self._patterns, self._through = {}, objective
+        known = self._patterns
+        shown = self._rig.history.patterns(since_ns, until_ns)
+        self._patterns = {
+            number: known.get(number) or self._pattern(light)
+            for number, light in shown.items()
+            if light is not None
+        }
+        return self._patterns
+
+    def _pattern(self, light: NDArray[np.uint8]) -> Pattern:
+        mask = light.astype(np.float32) / np.float32(255)
+        return Pattern(mask, self._rig.slm_to_sensor(mask.shape))
+
     def _view(self) -> SpecimenView:
         camera = self._rig.geometry
         height, width = (
@@ -105,7 +132,7 @@ class SpecimenSource:
         )
         if camera.orientation.transpose:
             height, width = width, height
-        state = self._rig.state(self._clock.now_ns())
+        state, slm = self._rig.state(self._clock.now_ns()), self._rig.config.slm
         return SpecimenView(
             shape=(height, width),
             sensor_shape=self._rig.sensor_shape,
@@ -114,4 +141,5 @@ class SpecimenSource:
             orientation=camera.orientation,
             channel=state.channel,
             gates={name: line.gate for name, line in self._rig.config.light.items()},
+            slm_line=None if slm is None else slm.line,
         )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smartscope.specimen._biology import BLEACHING, HARM
+from smartscope.specimen._harm import vigour as vigour_of
 from smartscope.specimen._population import (
     DYING,
     INTERPHASE,
@@ -33,6 +35,7 @@ from smartscope.specimen._truth import Division
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from smartscope.specimen._biology import Light, Now
     from smartscope.specimen._dividing import DividingCells, Runner
 
 _PACE_SPREAD = 0.25
@@ -42,56 +45,41 @@ _START_GAP = 0.7
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Colony:
-    """The colony at the start of step `step`.
+    """The colony through one step.
 
     Attributes
     ----------
-    walk_um, next_walk_um : ndarray (3,)
-        Random part of the drift now and a step later.
+    now : Now
+        When the step began.
     """
 
-    step: int
+    now: Now
     cells: Population
     next_id: int
     divisions: tuple[Division, ...]
-    walk_um: NDArray[np.float64]
-    next_walk_um: NDArray[np.float64]
-
-    @property
-    def t_s(self) -> float:
-        """Specimen time, s."""
-        return self.step * STEP_S
-
-    def drift_um(self, p: DividingCells, after_s: float) -> NDArray[np.float64]:
-        """Drift ``(x, y, z)`` some time into the step."""
-        share = after_s / STEP_S
-        walk = self.walk_um + (self.next_walk_um - self.walk_um) * share
-        return np.asarray(np.array(p.drift_um_s) * (self.t_s + after_s) + walk)
 
 
-def found_colony(p: DividingCells, seed: int) -> Colony:
+def found_colony(p: DividingCells, seed: int, now: Now) -> Colony:
     """Make the colony as it is at the start."""
     cells = _first_cells(p, seed)
     if p.runner is not None:
         cells = _runner(p, p.runner, seed).followed_by(cells)
-    walk = np.zeros(3)
-    colony = Colony(0, cells, len(cells) + 1, (), walk, walk + _jitter(p, seed, 0))
-    return replace(colony, cells=_set_off(cells, p))
+    return Colony(now, _set_off(cells, p), len(cells) + 1, ())
 
 
-def next_step(
-    colony: Colony, light: NDArray[np.float64], p: DividingCells, seed: int
-) -> Colony:
+def next_step(colony: Colony, light: Light, p: DividingCells, now: Now) -> Colony:
     """Let one step pass.
 
     Parameters
     ----------
-    light : ndarray (n,)
-        Percent-seconds that each cell received during the step.
+    light : Light
+        What each cell received during the step.
+    now : Now
+        The end of the step.
     """
     old = colony.cells
     moved = old.position(STEP_S)
-    vigour = _vigour(old, p)
+    vigour = vigour_of(old.dose, p.harm_dose)
     growing = (old.phase == INTERPHASE) | (old.phase == SEPARATION)
     cells = replace(
         old,
@@ -101,18 +89,10 @@ def next_step(
             growing, old.progress + vigour * STEP_S / old.cycle_s, old.progress
         ),
         phase_s=old.phase_s + STEP_S,
-        dose=old.dose + light,
+        dose=old.dose + light[HARM],
+        bleached=old.bleached + light[BLEACHING],
     )
-    step = colony.step + 1
-    walk = colony.next_walk_um
-    colony = Colony(
-        step,
-        cells,
-        colony.next_id,
-        colony.divisions,
-        walk,
-        walk + _jitter(p, seed, step),
-    )
+    colony = replace(colony, now=now, cells=cells)
     return _set_off_all(_change_phases(colony, p), p)
 
 
@@ -167,7 +147,7 @@ def _split(colony: Colony, p: DividingCells) -> Colony:
 def _note_split(
     colony: Colony, parents: Population, p: DividingCells
 ) -> tuple[Division, ...]:
-    drift = colony.drift_um(p, 0.0)
+    drift = colony.now.drift_um
     row = {int(parent): i for i, parent in enumerate(parents.cell_id)}
 
     def after(division: Division) -> Division:
@@ -178,8 +158,8 @@ def _note_split(
         return replace(
             division,
             daughters=(first, first + 1),
-            split_s=colony.t_s,
-            end_s=colony.t_s + p.mitosis_s,
+            split_s=colony.now.t_s,
+            end_s=colony.now.t_s + p.mitosis_s,
             x_um=float(parents.x_um[i] + drift[0]),
             y_um=float(parents.y_um[i] + drift[1]),
         )
@@ -203,12 +183,12 @@ def _enter_mitosis(colony: Colony, p: DividingCells) -> Colony:
         return colony
     entering = np.zeros(len(cells), bool)
     entering[due] = True
-    drift = colony.drift_um(p, 0.0)
+    drift = colony.now.drift_um
     begun = tuple(
         Division(
             parent_id=int(cells.cell_id[i]),
             daughters=(),
-            onset_s=colony.t_s,
+            onset_s=colony.now.t_s,
             split_s=math.nan,
             end_s=math.nan,
             x_um=float(cells.x_um[i] + drift[0]),
@@ -231,13 +211,9 @@ def _to_phase(cells: Population, which: NDArray[np.bool_], phase: int) -> Popula
     )
 
 
-def _vigour(cells: Population, p: DividingCells) -> NDArray[np.float64]:
-    return np.asarray(np.clip(2.0 - cells.dose / p.harm_dose, 0.0, 1.0))
-
-
 def _set_off_all(colony: Colony, p: DividingCells) -> Colony:
     half = (p.area_um[0] / 2, p.area_um[1] / 2)
-    cells = turn(colony.cells, colony.step, half)
+    cells = turn(colony.cells, colony.now.step, half)
     return replace(colony, cells=_set_off(cells, p))
 
 
@@ -250,7 +226,7 @@ def _set_off(cells: Population, p: DividingCells) -> Population:
     free = np.where(parting, elapsed, free)
     way_um = max(p.separation_um / 2 - _START_GAP * p.nucleus_um, 0.0)
     away = np.where(parting, 2 * way_um / p.mitosis_s * (1 - elapsed), 0.0)
-    own = cells.pace * _vigour(cells, p) * free
+    own = cells.pace * vigour_of(cells.dose, p.harm_dose) * free
     looks = appearance(
         cells,
         0.0,
@@ -264,13 +240,6 @@ def _set_off(cells: Population, p: DividingCells) -> Population:
         vx_um_s=own * np.cos(cells.heading) + away * np.cos(cells.axis) + push[:, 0],
         vy_um_s=own * np.sin(cells.heading) + away * np.sin(cells.axis) + push[:, 1],
     )
-
-
-def _jitter(p: DividingCells, seed: int, step: int) -> NDArray[np.float64]:
-    if not any(p.drift_noise_um):
-        return np.zeros(3)
-    axes = mix(seed_key(seed, 3), 99)
-    return np.array(p.drift_noise_um) * math.sqrt(STEP_S / 60) * normal(axes, step)
 
 
 def _first_cells(p: DividingCells, seed: int) -> Population:
@@ -319,6 +288,7 @@ def _new_cells(
         aspect=1.1 + 0.5 * uniform(key, 5),
         signal=np.exp(spread * normal(key, 13) - spread**2 / 2),
         dose=np.zeros(n),
+        bleached=np.zeros(n),
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from smartscope.specimen._camera import Camera
-from smartscope.specimen._optics import Optics
 from smartscope.specimen._parameters import Parameters
+from smartscope.specimen._sample import Sample
 
 
 class Runner(Parameters):
@@ -31,12 +32,12 @@ class Runner(Parameters):
     divides: bool = False
 
 
-class DividingCells(Optics):
+class DividingCells(Sample):
     """Fluorescent nuclei that move, grow, divide, bleach and are harmed by light.
 
-    Light doses are in percent-seconds: power in percent of its range times lit
-    seconds, the relative unit of the dose ledger. Photons are detected ones, that is
-    electrons, per unbinned sensor pixel, at 100 % power, at any magnification.
+    At `harm_dose` a cell divides no more and slows down, and dies at twice that.
+    Parameters that every kind has are those of `Sample`. Channels show ``nuclei``,
+    ``cytoplasm`` or, without any label, ``brightfield``.
 
     Attributes
     ----------
@@ -64,33 +65,25 @@ class DividingCells(Optics):
         Share of an overlap of two nuclei that is undone each second.
     runner : Runner or None
         One cell to follow, beyond `cells`.
-    photons_per_ms : float
-        Inside a typical nucleus in focus.
-    background_photons_per_ms : float
-        Everywhere; does not bleach.
     autofluorescence : float
         Of the cell body around the nucleus, relative to the nucleus; does not bleach.
     brightness_spread : float
         Relative spread of expression between cells.
     texture : float
         0: nuclei are smooth ellipses; 1: full chromatin texture and outline.
-    channel_brightness : mapping of channel preset to float
-        Brightness of the cells in that channel; 1 where not named.
-    bleach_half_dose : float
-        Percent-seconds after which half of the fluorescence is gone.
-    harm_dose : float
-        Percent-seconds from which a cell divides no more and slows down; it stands
-        still and dies at twice that.
     death_s : float
         How long a dead cell takes to shrink and fade away.
-    z_um, z_spread_um : float
-        Focus position of the sample, and standard deviation of the cells around it.
-    drift_um_s : (x, y, z)
-        Steady drift of the sample against stage and focus.
-    drift_noise_um : (x, y, z)
-        Random drift: root mean square after one minute; grows with the root of time.
-    camera : Camera
+    z_spread_um : float
+        Standard deviation of the cells' focus around that of the sample.
+    floating_cells, floating_um : float
+        Cells that float out of focus above the others, for each of `cells`, and their
+        typical height; they are not in the truth.
+    dead_cells : float
+        Dead rounded cells with bright nuclei, often in fragments, for each of
+        `cells`; they are not in the truth.
     """
+
+    contents: ClassVar[tuple[str, ...]] = ("nuclei", "cytoplasm", "brightfield")
 
     cells: NonNegativeInt = 40
     area_um: tuple[PositiveFloat, PositiveFloat] = (640.0, 640.0)
@@ -105,21 +98,11 @@ class DividingCells(Optics):
     persistence_s: PositiveFloat = 300.0
     repulsion_per_s: float = Field(0.05, ge=0, le=0.5)
     runner: Runner | None = None
-    photons_per_ms: NonNegativeFloat = 20.0
-    background_photons_per_ms: NonNegativeFloat = 1.0
     autofluorescence: NonNegativeFloat = 0.03
     brightness_spread: float = Field(0.15, ge=0, le=1)
     texture: float = Field(0.8, ge=0, le=1)
-    channel_brightness: dict[str, NonNegativeFloat] = Field(default_factory=dict)
-    bleach_half_dose: PositiveFloat = 3000.0
-    harm_dose: PositiveFloat = 20000.0
     death_s: PositiveFloat = 600.0
-    z_um: float = 0.0
     z_spread_um: NonNegativeFloat = 1.0
-    drift_um_s: tuple[float, float, float] = (0.002, -0.001, 0.0003)
-    drift_noise_um: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = (
-        0.0,
-        0.0,
-        0.0,
-    )
-    camera: Camera = Camera()
+    floating_cells: NonNegativeFloat = 0.0
+    floating_um: PositiveFloat = 30.0
+    dead_cells: NonNegativeFloat = 0.0

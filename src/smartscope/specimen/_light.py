@@ -10,34 +10,64 @@ from typing import TYPE_CHECKING
 from smartscope.core import NS_PER_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from smartscope.core import DeviceHistory
+    from smartscope.specimen._biology import Role
 
 Ends = tuple[float, float]
 _POWER = "power:"
+_SLM = "slm"
+
+
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """Light of one role: 1 is one line of full weight at 100 %.
+
+    Attributes
+    ----------
+    even : float
+        Of lines that light the whole field.
+    shaped : float
+        Of the line that the SLM shapes, while a pattern is shown.
+    """
+
+    even: float
+    shaped: float = 0.0
+
+    @property
+    def whole(self) -> float:
+        """Light where the pattern is bright."""
+        return self.even + self.shaped
 
 
 @dataclass(frozen=True, slots=True)
 class Lit:
     """A stretch of time with light on, in which every device moves evenly.
 
-    `light` is the mean over it, 1 is one line at 100 %; pairs are the values at its
-    start and its end.
+    `beams` are means over it, by role; pairs are the values at its start and its end.
+    `pattern` is the number of what the SLM shows, None is even light.
     """
 
     t0_ns: int
     t1_ns: int
-    light: float
+    beams: Mapping[str, Beam]
+    pattern: int | None
     x_um: Ends
     y_um: Ends
     z_um: Ends
     magnification: float
 
-    @property
-    def light_ms(self) -> float:
-        """Milliseconds of full light it amounts to."""
-        return self.light * (self.t1_ns - self.t0_ns) / NS_PER_MS
+    def full_ms(self, parts: int = 1) -> dict[str, Beam]:
+        """Milliseconds of full light one of `parts` amounts to, by role."""
+        length_ns = self.t1_ns - self.t0_ns
+        return {
+            role: Beam(
+                beam.even * length_ns / NS_PER_MS / parts,
+                beam.shaped * length_ns / NS_PER_MS / parts,
+            )
+            for role, beam in self.beams.items()
+        }
 
     def at(self, fraction: float) -> tuple[float, float, float]:
         """``(x_um, y_um, z_um)`` of stage and focus at a fraction of its time."""
@@ -85,15 +115,21 @@ class LightPath:
     ----------
     gates : mapping of line to gate
         See `SpecimenView.gates`.
-    excitation : mapping of line to float
-        How strongly a line acts; 1 where not named.
+    roles : mapping of role to Role
+        How strongly a line acts.
     magnification : float
         Where the history has none.
+    slm_line : str or None
+        The line that the SLM shapes.
+    patterns : container of int
+        Numbers of patterns; others are even light.
     """
 
     gates: Mapping[str, str] = field(default_factory=dict)
-    excitation: Mapping[str, float] = field(default_factory=dict)
+    roles: Mapping[str, Role] = field(default_factory=dict)
     magnification: float = 10.0
+    slm_line: str | None = None
+    patterns: Container[int] = ()
 
     def lit(
         self,
@@ -111,13 +147,14 @@ class LightPath:
         """
         known = set(history.keys())
         lines = sorted(key for key in known if key.startswith(_POWER))
-        wanted = {"x_um", "y_um", "z_um", "shutter", "camera", "magnification"}
+        wanted = {"x_um", "y_um", "z_um", "shutter", "camera", "magnification", _SLM}
         keys = tuple(sorted((wanted & known).union(lines)))
         for a, b, exposing in self._by_window(t0_ns, t1_ns, windows):
             for start, end, values in history.segments(keys, a, b):
-                light = self._light(values, lines, exposing)
-                if light > 0:
-                    yield self._stretch(start, end, light, values)
+                pattern = self._pattern(values)
+                beams = self._beams(values, lines, exposing, pattern is not None)
+                if any(beam.whole > 0 for beam in beams.values()):
+                    yield self._stretch(start, end, beams, pattern, values)
 
     def _by_window(
         self, t0_ns: int, t1_ns: int, windows: Windows
@@ -128,30 +165,49 @@ class LightPath:
         for a, b in pairwise(edges):
             yield a, b, any(start <= a and b <= end for start, end in spans)
 
-    def _light(
-        self, values: Mapping[str, Ends], lines: list[str], exposing: bool
-    ) -> float:
+    def _pattern(self, values: Mapping[str, Ends]) -> int | None:
+        if self.slm_line is None or _SLM not in values:
+            return None
+        # Numbers do not glide: the value inside a segment is that at its start.
+        number = round(values[_SLM][0])
+        return number if number in self.patterns else None
+
+    def _beams(
+        self,
+        values: Mapping[str, Ends],
+        lines: list[str],
+        exposing: bool,
+        shaping: bool,
+    ) -> dict[str, Beam]:
         shutter = _mean(values.get("shutter"), 1.0)
         if not lines:
-            return shutter
+            return {role: Beam(shutter * r.other) for role, r in self.roles.items()}
         camera = 1.0 if exposing else _mean(values.get("camera"), 0.0)
         open_by = {"shutter": shutter, "camera_ttl": camera, "always": 1.0}
-        total = 0.0
+        even, shaped = dict.fromkeys(self.roles, 0.0), dict.fromkeys(self.roles, 0.0)
         for key in lines:
             line = key.removeprefix(_POWER)
             gate = open_by[self.gates.get(line, "shutter")]
-            percent = _mean(values[key], 0.0)
-            total += gate * percent / 100.0 * self.excitation.get(line, 1.0)
-        return total
+            light = gate * _mean(values[key], 0.0) / 100.0
+            into = shaped if shaping and line == self.slm_line else even
+            for role, weights in self.roles.items():
+                into[role] += light * weights.weight(line)
+        return {role: Beam(even[role], shaped[role]) for role in self.roles}
 
     def _stretch(
-        self, start: int, end: int, light: float, values: Mapping[str, Ends]
+        self,
+        start: int,
+        end: int,
+        beams: Mapping[str, Beam],
+        pattern: int | None,
+        values: Mapping[str, Ends],
     ) -> Lit:
         zero = (0.0, 0.0)
         return Lit(
             start,
             end,
-            light,
+            beams,
+            pattern,
             values.get("x_um", zero),
             values.get("y_um", zero),
             values.get("z_um", zero),

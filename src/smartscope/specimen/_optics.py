@@ -43,9 +43,19 @@ class Optics(Parameters):
     vignetting : float
         Fraction of the light missing at the corners of the sensor.
     excitation : mapping of light line to float
-        How strongly each line excites, bleaches and harms; 1 where not named.
+        How strongly each line excites; 1 where not named.
+    bleaching, harm : mapping of light line to float, or None
+        How strongly each line bleaches and harms; None is as it excites.
+    activation : mapping of light line to float
+        How strongly each line activates (switches on, steers); 0 where not named.
+    transmission : mapping of light line to float
+        How strongly each line shines through a label-free channel; 1 where not named.
     stage_wobble_um : float
         The stage trembles around where it says it is (root mean square per axis).
+    stage_settle_um, stage_settle_ms, stage_settle_hz : float
+        After a move the stage swings along its way around the target: first
+        amplitude (never more than the way it came), time constant of the decay, and
+        frequency.
     """
 
     sensor_um_per_px: PositiveFloat = 1.0
@@ -55,7 +65,14 @@ class Optics(Parameters):
     depth_of_field_um: PositiveFloat = 4.0
     vignetting: float = Field(0.1, ge=0, le=0.9)
     excitation: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    bleaching: dict[str, NonNegativeFloat] | None = None
+    harm: dict[str, NonNegativeFloat] | None = None
+    activation: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    transmission: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     stage_wobble_um: NonNegativeFloat = 0.0
+    stage_settle_um: NonNegativeFloat = 0.0
+    stage_settle_ms: PositiveFloat = 60.0
+    stage_settle_hz: NonNegativeFloat = 20.0
 
     def true_affine(self, magnification: float) -> Matrix:
         """Um per unbinned sensor pixel, sign convention of `smartscope.core`."""
@@ -108,8 +125,16 @@ class Optics(Parameters):
         loss = self.vignetting * ((relative * half) ** 2).sum(axis=1) / corner2
         return np.where(inside, 1.0 - loss, 0.0)
 
-    def flat_field(self, view: SpecimenView) -> NDArray[np.float32] | None:
-        """Share of the central light at each image pixel, (y, x); None is even."""
+    def flat_field(
+        self, view: SpecimenView
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Share of the central light at image pixels; None is even.
+
+        Returns
+        -------
+        down, across : ndarray (y,), (x,) float32
+            Their sum is the share at ``(y, x)``.
+        """
         if self.vignetting == 0:
             return None
         matrix, shift = image_to_sensor(
@@ -128,7 +153,7 @@ class Optics(Parameters):
         weight = self.vignetting / float((width / 2) ** 2 + (height / 2) ** 2)
         across = (0.5 - weight * row).astype(np.float32)
         down = (0.5 - weight * column).astype(np.float32)
-        return np.asarray(np.add.outer(down, across), dtype=np.float32)
+        return down, across
 
     def wobble(self, seed: int, t_s: float) -> tuple[float, float]:
         """Tremble of the stage at a moment, um."""

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from smartscope.specimen._paint_spots import add_patches, chunks, paint_gaussians
 from smartscope.specimen._texture import REACH, SIDE, TILES, chromatin
+from smartscope.specimen._threads import in_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +31,6 @@ _SAMPLES = 1024
 _SHARPEST, _SOFTEST = 0.03, 1.0
 _TAIL = 3.6
 """Standard deviations of blur beyond the rim after which a nucleus is cut off."""
-_CHUNK_PIXELS = 150_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,12 +131,9 @@ def _paint_sharp(
     sharp = _Sharp(
         corner, centre - corner, reach_px, to_body, amplitude, level, grain, shapes.tile
     )
-    while len(order):
-        side = 2 * reach_px[order] + 1
-        fits = np.arange(1, len(order) + 1) * side**2 <= _CHUNK_PIXELS
-        count = max(1, int(fits.sum()))
-        _paint_chunk(canvas, sharp, order[:count])
-        order = order[count:]
+    parts = chunks(order, 2 * reach_px + 1)
+    for patches, corners in in_order(lambda rows: _patches(sharp, rows), parts):
+        add_patches(canvas, patches, corners)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,9 +148,10 @@ class _Sharp:
     tile: NDArray[np.int64]
 
 
-def _paint_chunk(
-    canvas: NDArray[np.float32], sharp: _Sharp, rows: NDArray[np.int64]
-) -> None:
+def _patches(
+    sharp: _Sharp, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Painted squares (n, side, side) of some nuclei, and their corners (n, 2)."""
     reach = int(sharp.reach_px[rows].max())
     steps = np.arange(-reach, reach + 1)
     dy = (steps[None, :] - sharp.fraction[rows, 0, None])[:, :, None]
@@ -166,36 +165,22 @@ def _paint_chunk(
     textured = bool((grain > 0.01).any())
     if textured:
         where = _tile_index(u, v, sharp.tile[rows])
-        outline = chromatin().outline[where]
+        outline = chromatin().outline.take(where)
         outline *= grain
         outline += 1
         distance2 *= outline
     patches = _profile(distance2, sharp.level[rows])
     if textured:
-        density = chromatin().density[where]
+        density = chromatin().density.take(where)
         density *= grain
         density += 1
         patches *= density
     patches *= sharp.amplitude[rows].astype(np.float32)[:, None, None]
-    _add(canvas, patches, sharp.corner[rows] - reach)
+    return patches, sharp.corner[rows] - reach
 
 
 def _sum(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.add(a.astype(np.float32), b.astype(np.float32))
-
-
-def _add(
-    canvas: NDArray[np.float32],
-    patches: NDArray[np.float32],
-    corner: NDArray[np.int64],
-) -> None:
-    height, width = canvas.shape
-    side = patches.shape[1]
-    for patch, (top, left) in zip(patches, corner.tolist(), strict=True):
-        y0, x0 = max(top, 0), max(left, 0)
-        y1, x1 = min(top + side, height), min(left + side, width)
-        if y0 < y1 and x0 < x1:
-            canvas[y0:y1, x0:x1] += patch[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
 def _body_frame(
@@ -238,7 +223,7 @@ def _profile(
     np.minimum(distance2, np.float32(_SAMPLES - 1), out=distance2)
     index = distance2.astype(np.int32)
     index += (level * _SAMPLES).astype(np.int32)[:, None, None]
-    return np.asarray(table[index])
+    return table.take(index)
 
 
 @lru_cache(maxsize=1)
@@ -252,50 +237,3 @@ def _table() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     disc *= (1.0 / (disc.mean(axis=1) * span))[:, None]
     disc[:, -1] = 0
     return disc.astype(np.float32).ravel(), span
-
-
-def paint_gaussians(
-    canvas: NDArray[np.float32],
-    centre_yx: NDArray[np.float64],
-    sigma_px: NDArray[np.float64],
-    peak: NDArray[np.float64],
-) -> None:
-    """Add round Gaussians to `canvas` (y, x), to two percent of their peak.
-
-    Wide spots are smooth, so they are summed on a grid as coarse as the narrowest
-    allows and interpolated; interpolation keeps the sum of photons.
-    """
-    height, width = canvas.shape
-    reach = 4 * sigma_px[:, None]
-    shape = np.array(canvas.shape)
-    seen = ((centre_yx > -reach) & (centre_yx < shape + reach)).all(axis=1)
-    if not seen.any():
-        return
-    step = int(np.clip(sigma_px[seen].min() / 2.5, 1, 8))
-    centre, sigma = centre_yx[seen] / step, sigma_px[seen] / step
-    coarse = np.zeros((height // step + 2, width // step + 2), np.float32)
-    rows = _gaussian(centre[:, 0], sigma, coarse.shape[0])
-    rows *= peak[seen].astype(np.float32)[:, None]
-    columns = _gaussian(centre[:, 1], sigma, coarse.shape[1])
-    low = np.maximum(centre - 4 * sigma[:, None], 0).astype(np.int64)
-    high = np.maximum(centre + 4 * sigma[:, None] + 1, 1).astype(np.int64)
-    spans = np.concatenate([low, high], axis=1).tolist()
-    for row, column, (y0, x0, y1, x1) in zip(rows, columns, spans, strict=True):
-        coarse[y0:y1, x0:x1] += row[y0:y1, None] * column[None, x0:x1]
-    tall = _interpolate(coarse, step)[:height]
-    canvas += _interpolate(tall.T, step)[:width].T
-
-
-def _gaussian(
-    centre: NDArray[np.float64], sigma: NDArray[np.float64], count: int
-) -> NDArray[np.float32]:
-    nodes = np.arange(count)
-    scaled = ((nodes[None, :] - centre[:, None]) / sigma[:, None]).astype(np.float32)
-    return np.asarray(np.exp(np.float32(-0.5) * scaled * scaled))
-
-
-def _interpolate(coarse: NDArray[np.float32], step: int) -> NDArray[np.float32]:
-    share = (np.arange(step, dtype=np.float32) / step)[None, :, None]
-    rise = (coarse[1:] - coarse[:-1])[:, None, :] * share
-    rise += coarse[:-1, None, :]
-    return np.asarray(rise.reshape(-1, coarse.shape[1]), dtype=np.float32)

@@ -1,18 +1,15 @@
-"""Cells as arrays, and how they are at one moment.
-
-A `Population` is never changed: a step of the biology makes a new one. So the past
-can be kept by keeping it, and the future tried without committing to it.
-"""
+"""Cells as arrays, and how they are at one moment."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from smartscope.specimen._columns import Columns
 from smartscope.specimen._random import mix, normal, uniform
 
 if TYPE_CHECKING:
@@ -29,7 +26,7 @@ _CONDENSED = 0.6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Population:
+class Population(Columns):
     """One entry per cell, ascending `cell_id`.
 
     Attributes
@@ -61,8 +58,8 @@ class Population:
         Of the long axis of its nucleus, rad; long over short axis.
     signal : ndarray
         Brightness relative to the typical cell.
-    dose : ndarray
-        Percent-seconds.
+    dose, bleached : ndarray
+        Harming and bleaching light received, percent-seconds.
     """
 
     cell_id: NDArray[np.int64]
@@ -86,22 +83,7 @@ class Population:
     aspect: NDArray[np.float64]
     signal: NDArray[np.float64]
     dose: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.cell_id)
-
-    def rows(self, keep: NDArray[Any]) -> Population:
-        """Keep some of the cells, by mask or index."""
-        return Population(*(getattr(self, f.name)[keep] for f in fields(self)))
-
-    def followed_by(self, other: Population) -> Population:
-        """These cells and then `other`."""
-        return Population(
-            *(
-                np.concatenate([getattr(self, f.name), getattr(other, f.name)])
-                for f in fields(self)
-            )
-        )
+    bleached: NDArray[np.float64]
 
     def position(self, after_s: float) -> NDArray[np.float64]:
         """``(x_um, y_um)``, (n, 2), some time into the present step."""
@@ -123,6 +105,8 @@ class Appearance:
         Fluorescence per area relative to a typical unbleached interphase nucleus.
     texture : float64
         0..1, how much chromatin shows.
+    rounded : float64
+        1 in the middle of a division, when nucleus and cell are round; else 0.
     presence : float64
         1, falling to 0 while a dead cell falls apart.
     """
@@ -132,6 +116,7 @@ class Appearance:
     angle: NDArray[np.float64]
     strength: NDArray[np.float64]
     texture: NDArray[np.float64]
+    rounded: NDArray[np.float64]
     presence: NDArray[np.float64]
 
 
@@ -173,6 +158,7 @@ def appearance(
         angle=cells.angle,
         strength=cells.signal * presence / shrink,
         texture=1 - 0.6 * condensed,
+        rounded=condensed,
         presence=presence,
     )
 

@@ -6,22 +6,37 @@ from typing import TYPE_CHECKING, Any
 
 from smartscope.config import did_you_mean
 from smartscope.core import ConfigError
-from smartscope.specimen._cells import CellSpecimen
-from smartscope.specimen._dividing import DividingCells
+from smartscope.specimen._kind_bacteria import BacteriaBiology
+from smartscope.specimen._kind_blinking_molecules import BlinkingMoleculesBiology
+from smartscope.specimen._kind_calcium_cells import CalciumCellsBiology
+from smartscope.specimen._kind_crawling_animal import CrawlingAnimalBiology
+from smartscope.specimen._kind_dividing_cells import DividingCellsBiology
+from smartscope.specimen._kind_mitochondria import MitochondriaBiology
+from smartscope.specimen._kind_optogenetic_cell import OptogeneticCellBiology
+from smartscope.specimen._kind_rare_events_sample import RareEventsSampleBiology
+from smartscope.specimen._kind_thick_sample import ThickSampleBiology
+from smartscope.specimen._kind_vesicles import VesiclesBiology
+from smartscope.specimen._living import LivingSpecimen
 from smartscope.specimen._parameters import read_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from smartscope.specimen._biology import Biology
     from smartscope.specimen._view import Specimen
 
 
-def _dividing_cells(seed: int, parameters: Mapping[str, Any]) -> Specimen:
-    return CellSpecimen(seed, read_parameters(DividingCells, parameters))
-
-
-_KINDS: dict[str, Callable[[int, Mapping[str, Any]], Specimen]] = {
-    "dividing_cells": _dividing_cells,
+_KINDS: dict[str, type[Biology[Any, Any]]] = {
+    "bacteria": BacteriaBiology,
+    "blinking_molecules": BlinkingMoleculesBiology,
+    "calcium_cells": CalciumCellsBiology,
+    "crawling_animal": CrawlingAnimalBiology,
+    "dividing_cells": DividingCellsBiology,
+    "mitochondria": MitochondriaBiology,
+    "optogenetic_cell": OptogeneticCellBiology,
+    "rare_events_sample": RareEventsSampleBiology,
+    "thick_sample": ThickSampleBiology,
+    "vesicles": VesiclesBiology,
 }
 
 
@@ -40,7 +55,7 @@ def make_specimen(
     kind : str
         One of `specimen_kinds`.
     seed : int
-        The same seed under the same light gives the same cells and the same pixels.
+        The same seed under the same light gives the same objects and the same pixels.
     parameters : mapping
         Fields of the kind's parameter model, for example `DividingCells`.
 
@@ -50,11 +65,13 @@ def make_specimen(
         Unknown kind, unknown key or a value out of range; the field says which.
     """
     try:
-        make = _KINDS[kind]
+        biology = _KINDS[kind]
     except KeyError:
         raise ConfigError(
             f"there is no specimen kind '{kind}'",
             field="specimen.kind",
             fix=did_you_mean(kind, specimen_kinds()),
         ) from None
-    return make(seed, parameters or {})
+    return LivingSpecimen(
+        biology(seed, read_parameters(biology.model, parameters or {}))
+    )

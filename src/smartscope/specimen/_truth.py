@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
+
+    from smartscope.specimen._events import TrueEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,9 @@ class Division:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Truth:
-    """Everything there is at one moment; arrays have one entry per cell.
+    """Everything there is at one moment; arrays have one entry per object.
+
+    Objects are cells in most kinds, hence ``cell_id``.
 
     Attributes
     ----------
@@ -63,6 +69,12 @@ class Truth:
         Focus position of the middle of the sample.
     drift_um : (x, y, z)
         How far the sample has drifted since the start.
+    events : tuple of TrueEvent
+        All since the start, in order of onset; divisions are of kind ``mitosis``.
+    measures : mapping of name to ndarray (n,)
+        The kind's own columns, for example ``calcium``.
+    scalars : mapping of name to float
+        What the kind says of the sample as a whole, for example ``density_per_um2``.
     """
 
     t_s: float
@@ -79,6 +91,9 @@ class Truth:
     divisions: tuple[Division, ...] = ()
     focus_plane_um: float = 0.0
     drift_um: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    events: tuple[TrueEvent, ...] = ()
+    measures: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    scalars: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.cell_id)
@@ -99,8 +114,10 @@ _COLUMNS = (
 
 
 def truth_rows(truth: Truth) -> dict[str, list[float | int | str | bool]]:
-    """Columns of a table with one row per cell, ``t_s`` first."""
+    """Columns of a table with one row per object, ``t_s`` first, `measures` last."""
     rows: dict[str, list[float | int | str | bool]] = {"t_s": [truth.t_s] * len(truth)}
     for name in _COLUMNS:
         rows[name] = getattr(truth, name).tolist()
+    for name, values in truth.measures.items():
+        rows[name] = values.tolist()
     return rows

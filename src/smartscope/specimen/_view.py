@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from smartscope.core import DeviceHistory, Matrix
+    from smartscope.specimen._pattern import Pattern
     from smartscope.specimen._truth import Truth
 
 
@@ -39,6 +40,11 @@ class SpecimenView:
         Channel preset.
     magnification : float
         Of the objective, where the history has no ``magnification`` trace.
+    slm_line : str or None
+        The light line that the SLM shapes; None is none.
+    patterns : mapping of number to Pattern
+        What the history's trace ``slm`` means. A number that is not among them, and
+        a history without that trace, is even light.
     """
 
     shape: tuple[int, int]
@@ -49,6 +55,8 @@ class SpecimenView:
     gates: Mapping[str, str] = field(default_factory=dict)
     channel: str | None = None
     magnification: float = 10.0
+    slm_line: str | None = None
+    patterns: Mapping[int, Pattern] = field(default_factory=dict)
 
 
 class Specimen(Protocol):

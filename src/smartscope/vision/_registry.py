@@ -15,10 +15,13 @@ from pydantic import ValidationError
 
 from smartscope.config import explain
 from smartscope.core import ConfigError, ModelError
+from smartscope.vision._appearance import Appearance
 from smartscope.vision._classify import Classify
+from smartscope.vision._constriction import Constriction
 from smartscope.vision._correct import Background, Denoise, Illumination
 from smartscope.vision._detect import Detect
 from smartscope.vision._event import FeatureEvent
+from smartscope.vision._focus import Focus
 from smartscope.vision._localise import Localise
 from smartscope.vision._measure import Measure
 from smartscope.vision._mitosis import Mitosis
@@ -47,9 +50,12 @@ SHIPPED: dict[str, StageClass] = {
     "localise": Localise,
     "classify": Classify,
     "measure": Measure,
+    "focus": Focus,
     "track": Track,
     "mitosis": Mitosis,
+    "constriction": Constriction,
     "event": FeatureEvent,
+    "appearance": Appearance,
 }
 
 

@@ -1,17 +1,9 @@
-"""Small pure helpers for authors of policies. Time is always `seen.t_s`, seconds."""
+"""When something may happen: thresholds, rests, counts. Time is `seen.t_s`, seconds."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from smartscope.core import Track
-
-T = TypeVar("T")
 
 
 class Hysteresis:
@@ -150,34 +142,3 @@ class RateLimiter:
             return False
         self._taken_s.append(t_s)
         return True
-
-
-class TrackMemory(Generic[T]):
-    """One value for each track, forgotten when the track is gone.
-
-    Examples
-    --------
-    >>> seen_before = TrackMemory[float]()
-    >>> seen_before.set(7, 0.5)
-    >>> seen_before.get(7), seen_before.get(8)
-    (0.5, None)
-    """
-
-    def __init__(self) -> None:
-        self._values: dict[int, T] = {}
-
-    def keep(self, tracks: Iterable[Track]) -> None:
-        """Forget all tracks that are not among `tracks` or have ended."""
-        alive = {track.track_id for track in tracks if track.state != "ended"}
-        self._values = {k: v for k, v in self._values.items() if k in alive}
-
-    def get(self, track_id: int) -> T | None:
-        """Value of a track, None if there is none."""
-        return self._values.get(track_id)
-
-    def set(self, track_id: int, value: T) -> None:
-        """Remember a value for a track."""
-        self._values[track_id] = value
-
-    def __len__(self) -> int:
-        return len(self._values)
