@@ -91,7 +91,6 @@ class BurstOnTransient(Policy):
 
     def _burst(self, seen: Observation, event: Event) -> Iterator[Action]:
         why = f"{self.trigger} score {event.score:.2f} reached {self.on_score:g}"
-        ids = {"event_id": event.event_id, "track_id": event.track_id}
         self._left, self._others, self._done = self.frames, 0, event.event_id
         if self.region_um is not None:
             roi = region_around(seen, event.x_um, event.y_um, self.region_um)
@@ -103,7 +102,8 @@ class BurstOnTransient(Policy):
                     width_px=roi.width_px,
                     height_px=roi.height_px,
                     reason=f"{why}: {self.region_um:g} um around it",
-                    **ids,
+                    event_id=event.event_id,
+                    track_id=event.track_id,
                 )
         yield Acquire(
             frames=self.frames,
@@ -112,7 +112,8 @@ class BurstOnTransient(Policy):
             z_offsets_um=self.z_offsets_um,
             channel=self.channel,
             reason=f"{why}: {self.frames} time points",
-            **ids,
+            event_id=event.event_id,
+            track_id=event.track_id,
         )
 
     def _during(self, seen: Observation) -> Iterator[Action]:

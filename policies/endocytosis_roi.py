@@ -74,7 +74,9 @@ class EndocytosisRoi(Policy):
             yield from self._film(seen)
             return
         spot = next(self._open(seen), None)
-        roi = spot and region_around(seen, spot.x_um, spot.y_um, self.region_um)
+        roi = None
+        if spot is not None:
+            roi = region_around(seen, spot.x_um, spot.y_um, self.region_um)
         if seen.moving or spot is None or roi is None:
             yield self._nothing(seen, f"no {self.trigger} has begun", "watching")
         elif not self.fresh(seen):

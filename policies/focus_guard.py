@@ -1,4 +1,4 @@
-"""Keep the sample in focus by what the image shows, and by how the focus has drifted."""
+"""Keep the sample in focus by what the image shows, and by how focus has drifted."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ class FocusGuard(Policy):
         lost = sharp < (1 - self.early) * self._best
         for_s = seen.t_s - self._swept_s
         if (lost or for_s >= self.every_s) and self._rest.take(seen.t_s):
-            what = f"sharpness {sharp:.3g} of {self._best:.3g}" if lost else "it is time"
+            what = (
+                f"sharpness {sharp:.3g} of {self._best:.3g}" if lost else "it is time"
+            )
             yield from self._sweep(z_um, f"{what}, {for_s:.3g} s after the last sweep")
             return
         expected = self._drift.predict(min(seen.t_s, self._swept_s + 2 * self.every_s))

@@ -25,7 +25,7 @@ _FEWEST = 0.1
 
 
 class HoldDensity(Policy):
-    """As many emitters in each frame as can be told apart, while the labels are used up.
+    """As many emitters in each frame as can be told apart, while labels are used up.
 
     The density is what vision finds in a frame, over the area of the frame, and its
     running mean is held at the target by the activation light. The fewer labels are
@@ -125,7 +125,9 @@ class HoldDensity(Policy):
             state, why = "dose budget", "no more light, the dose budget is spent"
         elif abs(power - now) <= self.step * now:
             spent = math.isclose(self._loop.output, self._loop.highest)
-            state = "at maximum" if spent and density < self.target_per_um2 else "holding"
+            state = (
+                "at maximum" if spent and density < self.target_per_um2 else "holding"
+            )
             why = f"{now:.3g} % stays"
         else:
             self._before, self._power = now, power

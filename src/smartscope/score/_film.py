@@ -386,9 +386,7 @@ def _of_level(
     return measures.level(settled, wanted.target, wanted.within)
 
 
-def _of_path(
-    truth: Mapping[str, NDArray[Any]], score: ScoreConfig
-) -> dict[str, Part]:
+def _of_path(truth: Mapping[str, NDArray[Any]], score: ScoreConfig) -> dict[str, Part]:
     if score.path is None:
         return {}
     one = truth["cell_id"] == score.path.object_id

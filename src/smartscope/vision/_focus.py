@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat  # noqa: TC002 - pydantic reads it
 from scipy import ndimage
 
 from smartscope.vision._stage import Stage, StageConfig, Workspace
