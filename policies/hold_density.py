@@ -50,9 +50,9 @@ class HoldDensity(Policy):
     """Highest power; the limits of the rig hold anyway."""
     smooth_s: NonNegativeFloat = 1.0
     """Time over which the number of emitters is averaged, because it fluctuates."""
-    response_s: PositiveFloat = 3.0
+    response_s: PositiveFloat = 2.0
     """Half the density for so long doubles the power; longer than `smooth_s`."""
-    gain: NonNegativeFloat = 0.5
+    gain: NonNegativeFloat = 0.7
     """Answer to the present error at once; 1 doubles the power at half the density."""
     step: float = Field(0.05, ge=0)
     """Smaller relative changes of the power are not worth an action."""
@@ -125,7 +125,9 @@ class HoldDensity(Policy):
             state, why = "dose budget", "no more light, the dose budget is spent"
         elif abs(power - now) <= self.step * now:
             spent = math.isclose(self._loop.output, self._loop.highest)
-            state = "at maximum" if spent and density < self.target_per_um2 else "holding"
+            state = (
+                "at maximum" if spent and density < self.target_per_um2 else "holding"
+            )
             why = f"{now:.3g} % stays"
         else:
             self._before, self._power = now, power
