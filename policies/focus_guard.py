@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PrivateAttr
 
 from smartscope.core import Acquire, Action, Nothing, Observation, ShiftPosition
 from smartscope.policies import Cooldown, Forecast, Policy, PolicyContext
@@ -41,6 +41,8 @@ class FocusGuard(Policy):
     """Measurement of the frame that tells how sharp it is; more is sharper."""
     channel: str | None = None
     """Look at frames of this channel only, and take the sweeps in it."""
+    keep: Literal["sharpest", "first"] = "sharpest"
+    """The sharpest plane, or the one of the first sweep, however far beside it."""
     step_um: PositiveFloat = 1.0
     """Between planes of a sweep; about the depth of field."""
     planes: int = Field(3, ge=3, le=21)
@@ -63,10 +65,12 @@ class FocusGuard(Policy):
     _first_um: float | None = PrivateAttr(None)
     _plan_um: float = PrivateAttr(0.0)
     _awaited: int = PrivateAttr(0)
-    _others: PositiveInt = PrivateAttr(0)
+    _others: int = PrivateAttr(0)
     _swept: list[tuple[float, float]] = PrivateAttr(default_factory=list)
     _swept_s: float = PrivateAttr(-math.inf)
     _best: float = PrivateAttr(0.0)
+    _focus_um: float = PrivateAttr(0.0)
+    _beside_um: float | None = PrivateAttr(None)
 
     def start(self, context: PolicyContext) -> None:
         """Know nothing of the drift yet."""
@@ -105,13 +109,13 @@ class FocusGuard(Policy):
             )
             yield from self._sweep(z_um, f"{what}, {for_s:.3g} s after the last sweep")
             return
-        expected = self._drift.predict(min(seen.t_s, self._swept_s + 2 * self.every_s))
-        if expected and for_s < 2 * self.every_s:
-            aim = self._allowed(expected[0])
-            speed = 60 * self._drift.velocity[0]
+        if self._drift.velocity and for_s < 2 * self.every_s:
+            # From the last sweep on; the forecast's own place lags behind turns.
+            speed = self._drift.velocity[0]
+            aim = self._allowed(self._focus_um + speed * for_s)
             if abs(aim - z_um) > self.tolerance_um:
                 yield ShiftPosition(
-                    dz_um=aim - z_um, reason=f"a drift of {speed:.2g} um/min"
+                    dz_um=aim - z_um, reason=f"a drift of {60 * speed:.2g} um/min"
                 )
                 return
         yield self._nothing(sharp, "in focus", f"sharp, {for_s:.3g} s after a sweep")
@@ -144,8 +148,12 @@ class FocusGuard(Policy):
             yield self._nothing(None, "unsure", "the sweep shows no focus")
             return
         best_um, self._best = found
-        self._drift.update(seen.t_s, best_um)
-        aim = self._allowed(best_um)
+        if self._beside_um is None:
+            first = self.keep == "first"
+            self._beside_um = self._plan_um - best_um if first else 0.0
+        self._focus_um = best_um + self._beside_um
+        self._drift.update(seen.t_s, self._focus_um)
+        aim = self._allowed(self._focus_um)
         off_um = aim - self._plan_um
         what = f"the sweep is sharpest at {best_um:.4g} um"
         if abs(off_um) > self.tolerance_um / 2:

@@ -50,9 +50,9 @@ class HoldDensity(Policy):
     """Highest power; the limits of the rig hold anyway."""
     smooth_s: NonNegativeFloat = 1.0
     """Time over which the number of emitters is averaged, because it fluctuates."""
-    response_s: PositiveFloat = 3.0
+    response_s: PositiveFloat = 2.0
     """Half the density for so long doubles the power; longer than `smooth_s`."""
-    gain: NonNegativeFloat = 0.5
+    gain: NonNegativeFloat = 0.7
     """Answer to the present error at once; 1 doubles the power at half the density."""
     step: float = Field(0.05, ge=0)
     """Smaller relative changes of the power are not worth an action."""

@@ -144,7 +144,8 @@ class TorchRuntime(PreparedRuntime):
     def _compiled(self, module: Any) -> Any:
         if self._mode != "compiled":
             return module
-        return self._torch.compile(module, dynamic=False)
+        with _torchscript():
+            return self._torch.compile(module, dynamic=False)
 
     def _forget(self) -> None:
         super()._forget()
@@ -278,7 +279,7 @@ class TorchRuntime(PreparedRuntime):
 
 @contextlib.contextmanager
 def _torchscript() -> Iterator[None]:
-    """Newer versions of torch advise against the format; packages have it."""
+    """Torch advises against the format; packages have it, and its own compiler."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield

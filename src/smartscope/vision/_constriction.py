@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Half a turn of directions; the next ones lie closer than a line is wide.
-_HALF_TURN = 8
-# A line may bend by one direction at the spot.
-_BENDS = (-1, 0, 1)
+_HALF_TURN = 12
+# A line may bend by two directions at the spot; the first one is straight.
+_BENDS = (0, -2, -1, 1, 2)
 _SMOOTH = 0.15
 """Sigma of the smoothing, of `reach_um`."""
 
@@ -171,7 +171,7 @@ def narrowing(
     # are dark.
     opposite = [np.roll(ring, -_HALF_TURN + bend, axis=1) for bend in _BENDS]
     along = np.max([np.minimum(ring, other) for other in opposite], axis=(0, 2))
-    across = np.maximum(ring, opposite[1]).min(axis=1)
+    across = np.maximum(ring, opposite[0]).min(axis=1)
     contrast = along - across
     missing = along - _at(smooth, points_yx)
     clear = contrast >= least_contrast * _noise(image)

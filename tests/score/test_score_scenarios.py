@@ -1,0 +1,65 @@
+"""Every shipped scenario can be run, with each of its arms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from smartscope.app.cli import app
+from smartscope.config import load_experiment, shipped
+from smartscope.score import Duty, Job, run_job, score_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOLDER = shipped("demo_configs") / "scenarios"
+SCENARIOS = sorted(p for p in FOLDER.glob("*.yaml") if not p.stem.endswith("_rig"))
+LEARNED = {p.stem for p in SCENARIOS if "model:" in p.read_text(encoding="utf-8")}
+FRAMES = 4
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `smartscope demos --copy` hands out."""
+    target = tmp_path_factory.mktemp("copied") / "demos"
+    done = CliRunner().invoke(app, ["demos", "--copy", str(target)])
+    assert done.exit_code == 0, done.output
+    return target / "scenarios"
+
+
+def test_the_copies_have_all_scenarios(copies: Path) -> None:
+    assert len(SCENARIOS) >= 2
+    names = {path.name for path in FOLDER.iterdir()}
+    assert {path.name for path in copies.iterdir()} == names
+
+
+@pytest.mark.parametrize("file", SCENARIOS, ids=lambda path: path.stem)
+def test_it_passes_the_check_and_says_how_it_is_judged(file: Path) -> None:
+    done = CliRunner().invoke(app, ["check", str(file)])
+    assert done.exit_code == 0, done.output
+    score = load_experiment(file).score
+    assert score is not None
+    assert score.bars
+    assert len(score.arms) >= 2
+
+
+@pytest.mark.parametrize("name", [path.stem for path in SCENARIOS])
+def test_each_arm_runs_from_a_copy(copies: Path, name: str) -> None:
+    whole = copies / f"{name}.yaml"
+    written = yaml.safe_load(whole.read_text(encoding="utf-8"))
+    written["acquisition"]["time_plan"]["loops"] = FRAMES
+    short = copies / f"short_{name}.yaml"
+    short.write_text(yaml.safe_dump(written), encoding="utf-8")
+    score = score_of(load_experiment(short))
+    for arm in score.arms:
+        duty = Duty(0.5, score.slow_interval_s or 1.0) if arm == "random" else None
+        film = run_job(Job(file=short, arm=arm, seed=1, duty=duty))
+        assert film.problem == "", (arm, film.problem)
+        assert film.parts["frames"][0] >= FRAMES
+
+
+def test_learned_models_are_in_the_loop_of_some() -> None:
+    assert len(LEARNED) >= 2
