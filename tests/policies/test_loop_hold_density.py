@@ -1,4 +1,4 @@
-"""A real run: molecules that bleach fast, and light that switches on as many as before."""
+"""A real run: molecules that bleach fast, and light that switches on as many again."""
 
 from __future__ import annotations
 

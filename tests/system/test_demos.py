@@ -36,12 +36,17 @@ def run_as_it_is(name: str, tmp_path) -> RunFolder:
 
 def test_the_demos_are_those_the_readme_names() -> None:
     assert NAMES == [
+        "burst_on_transient",
         "clamp_reporter",
         "demo_camera",
+        "endocytosis_roi",
+        "focus_guard",
         "follow_cell",
         "follow_fast_animal",
         "full_light",
+        "hold_density",
         "hold_signal",
+        "label_free_then_fluorescence",
         "photoactivate_on_event",
         "quarter_light",
         "quickstart",

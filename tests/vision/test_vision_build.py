@@ -20,7 +20,10 @@ WRONG = {
         [{"segmnt": {}}],
         "vision.0.segmnt: unknown stage 'segmnt'; did you mean 'segment'?",
     ),
-    "stage like none": ([{"xyz": {}}], "unknown stage 'xyz'; known: background, "),
+    "stage like none": (
+        [{"xyz": {}}],
+        "unknown stage 'xyz'; known: appearance, background, ",
+    ),
     "field": (
         [{"segment": {"methd": "otsu"}}],
         "vision.0.segment.methd: unknown field of .* 'methd'; did you mean 'method'?",
