@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from smartscope.app.cli import app
@@ -49,10 +49,12 @@ def test_it_passes_the_check_and_says_how_it_is_judged(file: Path) -> None:
 @pytest.mark.parametrize("name", [path.stem for path in SCENARIOS])
 def test_each_arm_runs_from_a_copy(copies: Path, name: str) -> None:
     whole = copies / f"{name}.yaml"
-    written = yaml.safe_load(whole.read_text(encoding="utf-8"))
-    written["acquisition"]["time_plan"]["loops"] = FRAMES
+    # As text: a YAML library reads the key `on` of a stage as true.
+    written = whole.read_text(encoding="utf-8")
+    written, changed = re.subn(r"loops: \d+", f"loops: {FRAMES}", written)
+    assert changed == 1
     short = copies / f"short_{name}.yaml"
-    short.write_text(yaml.safe_dump(written), encoding="utf-8")
+    short.write_text(written, encoding="utf-8")
     score = score_of(load_experiment(short))
     for arm in score.arms:
         duty = Duty(0.5, score.slow_interval_s or 1.0) if arm == "random" else None
