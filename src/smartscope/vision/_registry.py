@@ -21,6 +21,7 @@ from smartscope.vision._constriction import Constriction
 from smartscope.vision._correct import Background, Denoise, Illumination
 from smartscope.vision._detect import Detect
 from smartscope.vision._event import FeatureEvent
+from smartscope.vision._focus import Focus
 from smartscope.vision._localise import Localise
 from smartscope.vision._measure import Measure
 from smartscope.vision._mitosis import Mitosis
@@ -49,6 +50,7 @@ SHIPPED: dict[str, StageClass] = {
     "localise": Localise,
     "classify": Classify,
     "measure": Measure,
+    "focus": Focus,
     "track": Track,
     "mitosis": Mitosis,
     "constriction": Constriction,
