@@ -107,6 +107,35 @@ def test_what_the_whole_field_does_is_no_mitosis(name):
     )
 
 
+def test_a_nucleus_that_the_border_cuts_is_not_judged():
+    # It goes out slowly, so less and less of it is seen, and what is left is brighter.
+    rows = [12, 12, 12, 12, 8, 5, 2, 0, -1, -2]
+    images = [
+        field([*OTHERS, (row, 65)], height=[300] * 6 + [300 + 40 * t], seed=t)
+        for t, row in enumerate(rows)
+    ]
+    seen = film(pipeline(*CHAIN, {"mitosis": {"confirm_frames": 1}}), images)
+    assert len(seen[6].detections) == 7, "it is still found"
+    assert course(seen) == []
+
+
+def test_what_always_flickers_is_no_mitosis_when_it_does():
+    chance = np.random.default_rng(4)
+    flicker = 1 + chance.uniform(-0.25, 0.25, 60)
+    images = [
+        field(
+            [*OTHERS, (80, 100)],
+            radius=[7] * 6 + [7 / f],
+            height=[300] * 6 + [300 * f * f],
+            seed=t,
+        )
+        for t, f in enumerate(flicker)
+    ]
+    seen = film(pipeline(*CHAIN, {"mitosis": {"confirm_frames": 1}}), images)
+    settled = [report for report in course(seen) if report[0] > 20]
+    assert settled == []
+
+
 def spiking(heights):
     return [
         field([(60, 60), (60, 140)], height=[h, 300], seed=n)

@@ -12,11 +12,14 @@ class Baseline:
     Attributes
     ----------
     value : float
+    spread : float
+        Running mean of how far a value is from the mean before it.
     count : int
-        Values taken, counted up to the length of the window.
+        Values taken.
     """
 
     value: float = 0.0
+    spread: float = 0.0
     count: int = 0
 
     def take(self, value: float, *, steps: float, window: float) -> None:
@@ -32,8 +35,12 @@ class Baseline:
         """
         self.count += 1
         # While young, a plain mean; then exponential forgetting.
-        weight = max(1.0 / self.count if self.count <= 3 else 0.0, steps / window)
-        self.value += min(weight, 1.0) * (value - self.value)
+        young = 1.0 / self.count if self.count <= 3 else 0.0
+        weight = min(max(young, steps / window), 1.0)
+        away = value - self.value
+        if self.count > 1:
+            self.spread += weight * (abs(away) - self.spread)
+        self.value += weight * away
 
 
 class UsualStep:

@@ -17,6 +17,8 @@ from smartscope.vision._stage import Stage, StageConfig, Workspace
 # With fewer nuclei the median of the field is too much one nucleus of its own.
 _FIELD_LEAST = 5
 _QUIET = 0.25
+# Mean absolute deviations that a sign must leave behind: about four sigma.
+_UNUSUAL = 5.0
 
 
 class MitosisConfig(StageConfig):
@@ -100,9 +102,10 @@ class Mitosis(Stage[MitosisConfig, _Memory]):
     """Scores every tracked nucleus for mitosis and reports its course.
 
     The score is the geometric mean of two signs, each 0..1: brightness per area above
-    the nucleus's own running baseline, and area (helped by roundness) below it. What
-    the whole field does at once (light, focus, bleaching) is taken off first. A
-    division found by `track` makes it certain. One event keeps its id from the first
+    the nucleus's own running baseline, and area (helped by roundness) below it, both by
+    more than they fluctuate anyway. What the whole field does at once (light, focus,
+    bleaching) is taken off first, and a nucleus that the border of the image cuts is not
+    judged. A division found by `track` makes it certain. One event keeps its id from the first
     sign until the daughters have parted; its track is the mother, its place the middle
     between the daughters after the division.
     """
@@ -157,7 +160,7 @@ class Mitosis(Stage[MitosisConfig, _Memory]):
         now: list[tuple[_Nucleus, TrackSeen, tuple[float, float, float]]] = []
         for track in work.tracks:
             nucleus = state.nuclei.setdefault(track.track_id, _Nucleus())
-            signs = self._signs(track)
+            signs = None if _cut(work, track, nucleus) else self._signs(track)
             if signs is not None:
                 now.append((nucleus, track, signs))
         ready = [
@@ -200,6 +203,10 @@ class Mitosis(Stage[MitosisConfig, _Memory]):
         fall = nucleus.area.value + shift_a - signs[1]
         flat = nucleus.round.value - signs[2]
         full = -log(self.config.area_fall)
+        usual_b, usual_a = nucleus.bright.spread, nucleus.area.spread
+        if rise < _UNUSUAL * usual_b or fall < _UNUSUAL * usual_a:
+            nucleus.score = 0.0
+            return
         bright = min(max(rise / log(self.config.brightness_rise), 0.0), 1.0)
         small = min(max((fall + 0.3 * max(flat, 0.0)) / full, 0.0), 1.0)
         nucleus.score = sqrt(bright * small)
@@ -293,3 +300,17 @@ class Mitosis(Stage[MitosisConfig, _Memory]):
         episode.over = (
             lost or apart_um > self.config.separation_diameters * episode.diameter_um
         )
+
+
+def _cut(work: Workspace, track: TrackSeen, nucleus: _Nucleus) -> bool:
+    """Whether the border of the image cuts off a part of it, by its usual size."""
+    row = track.detection
+    if row is None:
+        return False
+    y_px, x_px = work.detections.y_px[row], work.detections.x_px[row]
+    height, width = work.shape
+    inside_px = min(y_px, x_px, height - 1 - y_px, width - 1 - x_px) + 0.5
+    area_um2 = track.features.get("area_um2", 0.0)
+    if nucleus.area.count:
+        area_um2 = max(area_um2, exp(nucleus.area.value))
+    return bool(inside_px < work.px(sqrt(area_um2 / pi)))
