@@ -104,10 +104,10 @@ class Mitosis(Stage[MitosisConfig, _Memory]):
     The score is the geometric mean of two signs, each 0..1: brightness per area above
     the nucleus's own running baseline, and area (helped by roundness) below it, both by
     more than they fluctuate anyway. What the whole field does at once (light, focus,
-    bleaching) is taken off first, and a nucleus that the border of the image cuts is not
-    judged. A division found by `track` makes it certain. One event keeps its id from the first
-    sign until the daughters have parted; its track is the mother, its place the middle
-    between the daughters after the division.
+    bleaching) is taken off first, and a nucleus that the border of the image cuts is
+    not judged. A division found by `track` makes it certain. One event keeps its id
+    from the first sign until the daughters have parted; its track is the mother, its
+    place the middle between the daughters after the division.
     """
 
     Config: ClassVar[type[StageConfig]] = MitosisConfig
