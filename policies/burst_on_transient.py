@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _PATIENCE = 20
 """Frames of the plan in a row after which a burst counts as over."""
-_LOST = ("outbid", "rejected", "expired", "failed")
 
 
 class BurstOnTransient(Policy):
@@ -118,8 +117,7 @@ class BurstOnTransient(Policy):
 
     def _during(self, seen: Observation) -> Iterator[Action]:
         """Count what has come; the whole field again after the last of it."""
-        mine = [o for o in seen.outcomes if o.policy == self.context.name]
-        refused = next((o.message or o.status for o in mine if o.status in _LOST), "")
+        refused = next((o.message or o.status for o in self.not_done(seen)), "")
         here = seen.role == "reaction"
         self._others = 0 if here else self._others + 1
         # What vision skipped during a burst was of the burst.

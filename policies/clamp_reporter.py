@@ -16,7 +16,6 @@ from pydantic import (
 
 from smartscope.core import (
     Action,
-    ConfigError,
     Nothing,
     Observation,
     SetPower,
@@ -92,14 +91,8 @@ class ClampReporter(Policy):
     def start(self, context: PolicyContext) -> None:
         """Check that the rig has the line, and begin with the lowest power."""
         super().start(context)
-        if self.line not in context.lines:
-            raise ConfigError(
-                f"the rig has no light line {self.line}",
-                field="line",
-                fix=f"known are: {', '.join(context.lines) or 'none'}",
-            )
-        low = min(self.min_percent, context.lines[self.line])
-        high = min(self.max_percent, context.lines[self.line])
+        allowed = context.highest_percent(self.line)
+        low, high = min(self.min_percent, allowed), min(self.max_percent, allowed)
         self._loop = PID(
             1.0,
             self.gain_percent,
@@ -173,7 +166,7 @@ class ClampReporter(Policy):
         )
 
     def _blind(self, seen: Observation) -> Action:
-        low = min(self.min_percent, self.context.lines[self.line])
+        low = min(self.min_percent, self.context.highest_percent(self.line))
         for_s = seen.t_s - self._seen_s
         if self._power > low and for_s > self.blind_s:
             self._before, self._power = self._power, low
@@ -187,9 +180,7 @@ class ClampReporter(Policy):
 
     def _take_back(self, seen: Observation) -> None:
         """Remember the power that still holds where a change was not carried out."""
-        lost = ("outbid", "rejected", "expired", "failed")
-        mine = (o for o in seen.outcomes if o.policy == self.context.name)
-        if any(o.status in lost for o in mine):
+        if self.not_done(seen):
             self._power = self._before
 
     def _stay(self, level: float | None, state: str, why: str) -> Nothing:

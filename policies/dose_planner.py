@@ -8,25 +8,34 @@ from typing import TYPE_CHECKING
 from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr, model_validator
 
 from smartscope.core import Action, Nothing, Observation, SetInterval
-from smartscope.policies import Policy, PolicyContext
+from smartscope.policies import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_WORTH = 1.25
+"""Intervals that differ by less than this factor are not worth a change."""
+
+
 class DosePlanner(Policy):
     """A number of frames for the whole run: many where much changes, few elsewhere.
 
-    Each frame costs light. The budget is spread over the time that is left, and the
-    rate follows how fast the sample changes compared with what is usual: twice the
-    change, twice the rate, within its limits. What is spent early is lacking later, so
-    the rate falls when more has been spent than the time that has passed allows.
+    Each frame costs light. The frames that are left are spread over the time that is
+    left, and the rate follows how fast the sample changes compared with what is usual:
+    twice the change, twice the rate. Then every frame shows about as much that is new
+    as any other. What has been spent early is lacking later, so nothing is overspent.
 
-    The change is by how much the tracked objects have moved, and how much a feature of
-    them has changed, over `over_s`; in parts of `moved_um` and `changed`.
+    The change of an object is the way it has moved in parts of `moved_um`, and the
+    change of its `feature` in parts of `changed`; a daughter is compared with its
+    mother. Of all objects the root mean square counts, so that one that divides among
+    many that rest is seen. An image of each position is planned on its own.
 
-    Light where and when it tells most: Scherf & Huisken, "The smart and gentle
-    microscope", Nature Biotechnology 33, 815 (2015), https://doi.org/10.1038/nbt.3310
+    Samples where a curve changes, at equal steps of its change: de Boor, "Good
+    approximation by splines with variable knots", in Spline Functions and Approximation
+    Theory, 57 (1973), https://doi.org/10.1007/978-3-0348-5979-0_3. Light where and when
+    it tells most: Scherf & Huisken, "The smart and gentle microscope", Nature
+    Biotechnology 33, 815 (2015), https://doi.org/10.1038/nbt.3310
     """
 
     frames: PositiveInt
@@ -63,11 +72,6 @@ class DosePlanner(Policy):
             raise ValueError("min_interval_s must not be above max_interval_s")
         return self
 
-    def start(self, context: PolicyContext) -> None:
-        """Nothing is spent yet."""
-        super().start(context)
-        self._asked_s = None
-
     def react(self, seen: Observation) -> Iterator[Action]:
         """Set the interval that spends what is left where it tells most."""
         if self._begun_s is None:
@@ -78,37 +82,49 @@ class DosePlanner(Policy):
         left_s = max(self._begun_s + self.duration_s - seen.t_s, self.min_interval_s)
         rate = self._change(seen)
         if left <= 0 or "dose_budget" in seen.interlocks:
-            spent = f"{self._spent} of {self.frames} frames are spent"
-            yield from self._set(None, rate, f"{spent}: as the plan says")
+            why = f"{self._spent} of {self.frames} frames are spent: as the plan says"
+            yield self._set(None, rate, why, "spent")
             return
-        even_s = left_s / left
         relative = 1.0 if rate is None else self._relative(rate)
-        interval_s = even_s / max(relative**self.eagerness, 1e-3)
-        interval_s = min(max(interval_s, self.min_interval_s), self.max_interval_s)
-        yield from self._set(
-            interval_s,
-            rate,
-            f"{relative:.2g} times the usual change, {left} frames for {left_s:.3g} s",
-        )
+        # What the longest interval takes to the end is not there to be spent.
+        least_hz = 1 / self.max_interval_s
+        free_hz = max(left / left_s - least_hz, 0.0)
+        rate_hz = least_hz + free_hz * relative**self.eagerness
+        why = f"{relative:.2g} times the usual change, {left} frames for {left_s:.3g} s"
+        yield self._set(self._between(rate_hz), rate, why, "filming")
+
+    def _between(self, rate_hz: float) -> float | None:
+        """Interval that films about so often; None is that of the plan.
+
+        It divides the plan's, or a frame would come shortly before each of the plan's
+        that shows nothing new.
+        """
+        most = max(int(self.max_interval_s / self.min_interval_s), 1)
+        parts = min(round(self.max_interval_s * rate_hz), most)
+        return self.max_interval_s / parts if parts > 1 else None
 
     # ------------------------------------------------------------- what changes
 
     def _change(self, seen: Observation) -> float | None:
-        """Mean change of all objects for each second; None if nothing compares."""
-        now = {
-            t.track_id: (t.x_um, t.y_um, t.features.get(self.feature or "", math.nan))
-            for t in seen.tracks
-            if t.state == "active"
-        }
+        """Change of the objects for each second; None if nothing compares."""
         passed_s = seen.t_s - self._before_s
         if seen.moving or passed_s < self.over_s:
             return self._rate  # over less time noise is all that changes
-        both = [(self._before[k], now[k]) for k in now if k in self._before]
-        self._before, self._before_s = now, seen.t_s
-        changes = [c for a, b in both if math.isfinite(c := self._of_one(a, b))]
-        if not changes or not math.isfinite(passed_s):
-            return self._rate
-        change = sum(changes) / len(changes)
+        before, self._before, self._before_s = self._before, {}, seen.t_s
+        squares = []
+        for track in seen.tracks:
+            if track.state != "active":
+                continue
+            value = track.features.get(self.feature or "", math.nan)
+            now = (track.x_um, track.y_um, value)
+            self._before[track.track_id] = now
+            was = before.get(track.track_id, before.get(track.parent or 0))
+            if was is not None and math.isfinite(change := self._of_one(was, now)):
+                squares.append(change * change)
+        if not squares:
+            self._rate = None
+            return None
+        change = math.sqrt(sum(squares) / len(squares))
         self._rate = change / passed_s
         self._total += change
         self._total_s += passed_s
@@ -131,28 +147,25 @@ class DosePlanner(Policy):
     # ---------------------------------------------------------------- what is done
 
     def _set(
-        self, interval_s: float | None, rate: float | None, why: str
-    ) -> Iterator[Action]:
-        now = self._asked_s
-        close = (
-            interval_s is not None
-            and now is not None
-            and abs(math.log(interval_s / now)) < math.log(1.25)
-        )
-        if close or interval_s == now:
-            held = "the plan's interval" if now is None else f"{now:.3g} s"
-            yield Nothing(
+        self, interval_s: float | None, rate: float | None, why: str, state: str
+    ) -> Action:
+        now_s = self._asked_s
+        if interval_s == now_s or self._close(interval_s, now_s):
+            held = "the plan's interval" if now_s is None else f"{now_s:.3g} s"
+            return Nothing(
                 reason=f"{why}: {held} stays",
                 score=rate,
                 threshold=self._total / self._total_s if self._total_s else None,
-                state="spent" if interval_s is None else "filming",
+                state=state,
             )
-            return
         self._asked_s = interval_s
-        yield SetInterval(interval_s=interval_s, reason=why)
+        return SetInterval(interval_s=interval_s, reason=why)
+
+    def _close(self, one_s: float | None, other_s: float | None) -> bool:
+        if one_s is None or other_s is None:
+            return False
+        return abs(math.log(one_s / other_s)) < math.log(_WORTH)
 
     def _take_back(self, seen: Observation) -> None:
-        lost = ("outbid", "rejected", "expired", "failed")
-        mine = (o for o in seen.outcomes if o.policy == self.context.name)
-        if any(o.status in lost for o in mine):
+        if self.not_done(seen):
             self._asked_s = None

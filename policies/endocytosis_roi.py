@@ -19,8 +19,6 @@ from smartscope.policies import Cooldown, Policy, PolicyContext, region_around
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LOST = ("outbid", "rejected", "expired", "failed")
-
 
 class EndocytosisRoi(Policy):
     """A small region and a high rate for one spot, from its appearance to its end.
@@ -35,7 +33,7 @@ class EndocytosisRoi(Policy):
     (2022), https://doi.org/10.1038/s41592-022-01588-y
     """
 
-    requires = ("affine",)
+    requires = ("affine", "plan")
 
     trigger: str = "endocytosis"
     """Kind of event that starts a film: a spot that has appeared."""
@@ -120,8 +118,7 @@ class EndocytosisRoi(Policy):
         yield from sorted(spots, key=lambda e: (-e.onset_s, e.event_id))
 
     def _film(self, seen: Observation) -> Iterator[Action]:
-        mine = [o for o in seen.outcomes if o.policy == self.context.name]
-        refused = next((o.message or o.status for o in mine if o.status in _LOST), "")
+        refused = next((o.message or o.status for o in self.not_done(seen)), "")
         if self._in_sight(seen):
             self._seen_s = seen.t_s
         for_s, gone_s = seen.t_s - self._since_s, seen.t_s - self._seen_s

@@ -39,11 +39,8 @@ class FixedRate(Policy):
             yield Nothing(reason="the plan is filmed as it is", state="plan")
             return
         is_on = self.duty >= 1 or seen.t_s % self.period_s < self.duty * self.period_s
-        lost = ("outbid", "expired", "failed")
-        asked_again = any(
-            o.policy == self.context.name and o.status in lost for o in seen.outcomes
-        )
-        if is_on == self._is_on and not asked_again:
+        again = self.not_done(seen, rejected=False)
+        if is_on == self._is_on and not again:
             state = "fast" if is_on else "plan"
             yield Nothing(reason=f"{self.duty:.0%} of the time is filmed", state=state)
             return

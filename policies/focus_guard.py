@@ -69,6 +69,7 @@ class FocusGuard(Policy):
     _others: int = PrivateAttr(0)
     _swept: list[tuple[float, float]] = PrivateAttr(default_factory=list)
     _swept_s: float = PrivateAttr(-math.inf)
+    _found_s: float = PrivateAttr(-math.inf)
     _best: float = PrivateAttr(0.0)
     _focus_um: float = PrivateAttr(0.0)
     _beside_um: float | None = PrivateAttr(None)
@@ -111,26 +112,31 @@ class FocusGuard(Policy):
             )
             yield from self._sweep(z_um, f"{what}, {for_s:.3g} s after the last sweep")
             return
-        if self._drift.velocity and for_s < 2 * self.every_s:
-            # From the last sweep on; the forecast's own place lags behind turns.
+        known_s = seen.t_s - self._found_s
+        if self._drift.velocity and known_s < 2 * self.every_s:
+            # From the last focus on; the forecast's own place lags behind turns.
             speed = self._drift.velocity[0]
-            aim = self._allowed(self._focus_um + speed * for_s)
+            wanted = self._focus_um + speed * known_s
+            aim = self._allowed(wanted)
             if abs(aim - z_um) > self.tolerance_um:
                 yield ShiftPosition(
                     dz_um=aim - z_um, reason=f"a drift of {60 * speed:.2g} um/min"
                 )
                 return
+            if abs(wanted - aim) > self.tolerance_um:
+                yield self._nothing(sharp, "at its range", self._beyond(wanted))
+                return
         yield self._nothing(sharp, "in focus", f"sharp, {for_s:.3g} s after a sweep")
 
     def _sweep(self, z_um: float, why: str) -> Iterator[Action]:
-        """Ask for the planes of a sweep, as far as they are allowed."""
+        """Ask for the planes of a sweep, all within the range."""
         half = (self.planes - 1) / 2
-        wanted = {
-            self._allowed(z_um + self.step_um * (k - half)) for k in range(self.planes)
-        }
+        step_um = min(self.step_um, self.range_um / half)
+        middle = self._allowed(z_um, margin_um=step_um * half)
         self._plan_um, self._swept = z_um, []
-        self._awaited, self._others = len(wanted), 0
-        for plane in sorted(wanted):
+        self._awaited, self._others = self.planes, 0
+        for k in range(self.planes):
+            plane = middle + step_um * (k - half)
             yield Acquire(z_um=plane, channel=self.channel, reason=f"sweep: {why}")
 
     # ------------------------------------------------------------------- a sweep
@@ -150,6 +156,7 @@ class FocusGuard(Policy):
             yield self._nothing(None, "unsure", "the sweep shows no focus")
             return
         best_um, self._best = found
+        self._found_s = seen.t_s
         if self._beside_um is None:
             first = self.keep == "first"
             self._beside_um = self._plan_um - best_um if first else 0.0
@@ -163,6 +170,9 @@ class FocusGuard(Policy):
         what = f"the sweep is sharpest at {best_um:.4g} um"
         if abs(off_um) > self.tolerance_um / 2:
             yield ShiftPosition(dz_um=off_um, reason=f"{what}, {off_um:+.2g} um")
+        elif abs(self._focus_um - aim) > self.tolerance_um:
+            why = f"{what}: {self._beyond(self._focus_um)}"
+            yield self._nothing(None, "at its range", why)
         else:
             yield Nothing(
                 reason=what,
@@ -171,9 +181,13 @@ class FocusGuard(Policy):
                 state="in focus",
             )
 
-    def _allowed(self, z_um: float) -> float:
-        first = self._first_um or 0.0
-        return min(max(z_um, first - self.range_um), first + self.range_um)
+    def _allowed(self, z_um: float, margin_um: float = 0.0) -> float:
+        first, far_um = self._first_um or 0.0, self.range_um - margin_um
+        return min(max(z_um, first - far_um), first + far_um)
+
+    def _beyond(self, z_um: float) -> str:
+        away_um = abs(z_um - (self._first_um or 0.0))
+        return f"{away_um:.3g} um from the first focus; range_um is {self.range_um:g}"
 
     def _nothing(self, sharp: float | None, state: str, why: str) -> Nothing:
         score = sharp if sharp is not None and math.isfinite(sharp) else None

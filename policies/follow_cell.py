@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 # A followed daughter may still be too young to be picked.
 _IN_SIGHT = ("active", "tentative")
-_REFUSED = ("outbid", "rejected", "expired", "failed")
 # A shift that no frame has shown after so many is taken for never done.
 _FORGET_AFTER_FRAMES = 4
 
@@ -83,8 +82,7 @@ class FollowCell(Policy):
 
     def _settle(self, seen: Observation) -> None:
         """Forget the shifts that this frame shows, and those that were refused."""
-        mine = (o for o in seen.outcomes if o.policy == self.context.name)
-        if any(outcome.status in _REFUSED for outcome in mine):
+        if self.not_done(seen):
             self._asked.clear()
         here = (seen.state.x_um or 0.0, seen.state.y_um or 0.0)
         if self._stage_um is not None and self._asked:

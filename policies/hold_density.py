@@ -13,13 +13,12 @@ from pydantic import (
     model_validator,
 )
 
-from smartscope.core import Action, ConfigError, Nothing, Observation, SetPower
+from smartscope.core import Action, Nothing, Observation, SetPower
 from smartscope.policies import PID, Policy, PolicyContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LOST = ("outbid", "rejected", "expired", "failed")
 _FEWEST = 0.1
 """An empty frame counts as this share of the target: a logarithm needs a number."""
 
@@ -74,13 +73,8 @@ class HoldDensity(Policy):
     def start(self, context: PolicyContext) -> None:
         """Check that the rig has the line."""
         super().start(context)
-        if self.line not in context.lines:
-            raise ConfigError(
-                f"the rig has no light line {self.line}",
-                field="line",
-                fix=f"known are: {', '.join(context.lines) or 'none'}",
-            )
-        highest = max(min(self.max_percent, context.lines[self.line]), self.min_percent)
+        allowed = min(self.max_percent, context.highest_percent(self.line))
+        highest = max(allowed, self.min_percent)
         self._loop = PID(
             0.0,
             self.gain,
@@ -143,11 +137,10 @@ class HoldDensity(Policy):
 
     def _take_over(self, seen: Observation) -> None:
         """Begin with the power that is on; go on with it where a change was refused."""
-        mine = (o for o in seen.outcomes if o.policy == self.context.name)
         power = seen.state.power_percent.get(self.line, 0.0)
         if math.isnan(self._power):
             self._power = power
-        elif any(o.status in _LOST for o in mine):
+        elif self.not_done(seen):
             self._power = self._before
         else:
             return

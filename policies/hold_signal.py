@@ -10,7 +10,6 @@ from pydantic import Field, PositiveFloat, PrivateAttr, model_validator
 
 from smartscope.core import (
     Action,
-    ConfigError,
     Nothing,
     Observation,
     SetPower,
@@ -69,13 +68,7 @@ class HoldSignal(Policy):
     def start(self, context: PolicyContext) -> None:
         """Check that the rig has the line."""
         super().start(context)
-        if self.line not in context.lines:
-            known = ", ".join(context.lines) or "none"
-            raise ConfigError(
-                f"the rig has no light line {self.line}",
-                field="line",
-                fix=f"known are: {known}",
-            )
+        context.highest_percent(self.line)
 
     def react(self, seen: Observation) -> Iterator[Action]:
         """Set the power that holds the target, or say why it stays."""
@@ -98,7 +91,7 @@ class HoldSignal(Policy):
         step = min(max(factor, 1 / self.max_step), self.max_step)
         self._wanted[seen.view] = power * step
         wanted = max(self._wanted.values())
-        highest = min(self.max_percent, self.context.lines[self.line])
+        highest = min(self.max_percent, self.context.highest_percent(self.line))
         new = min(max(wanted, self.min_percent), highest)
         what = f"{self.measure} {signal:.3g}, target {self.target:g}"
         if new > power and "dose_budget" in seen.interlocks:

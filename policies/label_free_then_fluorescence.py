@@ -19,8 +19,6 @@ from smartscope.policies import Cooldown, Hysteresis, Policy, PolicyContext
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LOST = ("outbid", "expired", "failed")
-
 
 class LabelFreeThenFluorescence(Policy):
     """Watch in a gentle channel, and film in another one while an event lasts.
@@ -120,8 +118,7 @@ class LabelFreeThenFluorescence(Policy):
 
     def _count_lost(self, seen: Observation) -> None:
         """What was not taken may be asked for again at once."""
-        mine = (o for o in seen.outcomes if o.policy == self.context.name)
-        lost = sum(o.status in _LOST for o in mine)
+        lost = len(self.not_done(seen, rejected=False))
         if lost:
             self._taken = max(0, self._taken - lost * self.frames)
             self._rest = Cooldown(self.frames * self.interval_s)

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 Polygon = tuple[tuple[float, float], ...]
 
-_LOST = ("outbid", "rejected", "expired", "failed")
-
 
 class PhotoactivateOnEvent(Policy):
     """A flash through the SLM on one object, and a fast film of the recovery.
@@ -52,7 +50,7 @@ class PhotoactivateOnEvent(Policy):
     https://doi.org/10.1038/nmeth.1558
     """
 
-    requires = ("slm", "affine")
+    requires = ("slm", "affine", "plan")
 
     trigger: str = "mitosis"
     """Kind of event that asks for a flash."""
@@ -88,7 +86,8 @@ class PhotoactivateOnEvent(Policy):
     _rest: Cooldown = PrivateAttr()
     _since_s: float | None = PrivateAttr(None)
     _dark: bool = PrivateAttr(True)
-    _target: int | None = PrivateAttr(None)
+    _target: Event | None = PrivateAttr(None)
+    _stage_um: tuple[float, float] = PrivateAttr((0.0, 0.0))
     _film_cause: str = PrivateAttr("")
     _done: set[int] = PrivateAttr(default_factory=set)
 
@@ -148,7 +147,8 @@ class PhotoactivateOnEvent(Policy):
             )
             return
         self._rest.take(seen.t_s)
-        self._since_s, self._dark, self._target = seen.t_s, False, event.track_id
+        self._since_s, self._dark = seen.t_s, False
+        self._target, self._stage_um = event, _stage_um(seen)
         if event.track_id is not None:
             self._done.add(event.track_id)
         for action in self._actions(region, event):
@@ -184,14 +184,16 @@ class PhotoactivateOnEvent(Policy):
     def _film(self, seen: Observation) -> Iterator[Action]:
         """Go dark as soon as the flash is over; end the film in time."""
         for_s = seen.t_s - (self._since_s or 0.0)
-        mine = (o for o in seen.outcomes if o.policy == self.context.name)
-        refused = [o.message or o.status for o in mine if o.status in _LOST]
+        refused = [o.message or o.status for o in self.not_done(seen)]
         # Frames of the film come after the flash; those before it have other causes.
         if not self._dark and seen.cause.endswith(self._film_cause):
             self._dark = True
             yield ShowPattern(polygons_px=(), reason="the flash is over")
-        if refused and self._target is not None:
-            self._done.discard(self._target)  # it may get its flash another time
+        elif not self._dark and not refused:
+            yield from self._aim_again(seen)
+        if refused and self._target is not None and self._target.track_id is not None:
+            # It may get its flash another time.
+            self._done.discard(self._target.track_id)
         if refused or for_s >= self.recovery_s:
             if not self._dark:
                 self._dark = True
@@ -210,6 +212,31 @@ class PhotoactivateOnEvent(Policy):
             threshold=self.recovery_s,
             state="filming",
         )
+
+    def _aim_again(self, seen: Observation) -> Iterator[Action]:
+        """A pattern stays in the field: where the stage moved, show a new one."""
+        here = _stage_um(seen)
+        if math.dist(here, self._stage_um) <= seen.pixel_map.pixel_um / 2:
+            return
+        self._stage_um = here
+        region = None
+        if self._target is not None and not seen.moving:
+            region = self._region(seen, self._target)
+        if region is None:
+            self._dark = True
+            yield ShowPattern(
+                polygons_px=(), reason="the stage moved, and the object is not in sight"
+            )
+        else:
+            yield ShowPattern(
+                polygons_px=(region,),
+                intensity=self.intensity,
+                reason="the stage moved: aimed again",
+            )
+
+
+def _stage_um(seen: Observation) -> tuple[float, float]:
+    return seen.state.x_um or 0.0, seen.state.y_um or 0.0
 
 
 def _within(region: Polygon, shape: tuple[int, int], border_px: float) -> bool:

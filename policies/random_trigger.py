@@ -55,11 +55,8 @@ class RandomTrigger(Policy):
             self._until_s = max(seen.t_s, self._until_s) + self.lasts_s
             self._next_s += self.lasts_s + self._wait_s()
         is_on = seen.t_s < self._until_s
-        lost = ("outbid", "expired", "failed")
-        asked_again = any(
-            o.policy == self.context.name and o.status in lost for o in seen.outcomes
-        )
-        if is_on == self._is_on and not asked_again:
+        again = self.not_done(seen, rejected=False)
+        if is_on == self._is_on and not again:
             state = "fast" if is_on else "slow"
             yield Nothing(reason="what is seen does not matter", state=state)
             return

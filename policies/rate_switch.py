@@ -88,12 +88,7 @@ class RateSwitch(Policy):
             yield self._nothing(score, seen.t_s)
 
     def _refused(self, seen: Observation) -> bool:
-        # What safety rejects it would reject again; the rest may well succeed now.
-        return any(
-            outcome.policy == self.context.name
-            and outcome.status in ("outbid", "expired", "failed")
-            for outcome in seen.outcomes
-        )
+        return bool(self.not_done(seen, rejected=False))
 
     def _fast(self, event: Event) -> SetInterval:
         return SetInterval(

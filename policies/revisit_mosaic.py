@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_LOST = ("outbid", "expired", "failed")
 _SAME = 0.05
 """Relative change of an interval that is not worth an action."""
 
@@ -159,6 +158,4 @@ class RevisitMosaic(Policy):
 
     def _refused(self, seen: Observation) -> bool:
         """Whether the last change was not carried out, and may be asked for again."""
-        return any(
-            o.policy == self.context.name and o.status in _LOST for o in seen.outcomes
-        )
+        return bool(self.not_done(seen, rejected=False))

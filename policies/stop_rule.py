@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from smartscope.core import Action, NextPhase, Nothing, Observation, Stop, View
-from smartscope.policies import Debounce, Policy, PolicyContext
+from smartscope.policies import Debounce, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,11 +79,6 @@ class StopRule(Policy):
             )
         return self
 
-    def start(self, context: PolicyContext) -> None:
-        """Nothing has been found yet."""
-        super().start(context)
-        self._begun_s, self._told = None, False
-
     def react(self, seen: Observation) -> Iterator[Action]:
         """Count, and end what has enough."""
         if self._begun_s is None:
@@ -138,9 +133,7 @@ class StopRule(Policy):
         self._doses[seen.view] = self._doses.get(seen.view, 0.0) + dose
 
     def _lost(self, seen: Observation) -> bool:
-        lost = ("outbid", "expired", "failed")
-        mine = (o for o in seen.outcomes if o.policy == self.context.name)
-        return any(o.status in lost for o in mine)
+        return bool(self.not_done(seen, rejected=False))
 
     def _nothing(self, share: float, state: str, why: str) -> Nothing:
         return Nothing(reason=why, score=share, threshold=1.0, state=state)

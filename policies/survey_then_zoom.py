@@ -187,12 +187,7 @@ class SurveyThenZoom(Policy):
     # ------------------------------------------------------------ the best of it
 
     def _zoom(self, seen: Observation) -> Iterator[Action]:
-        lost = ("outbid", "rejected", "expired", "failed")
-        refused = [
-            o.message
-            for o in seen.outcomes
-            if o.policy == self.context.name and o.status in lost
-        ]
+        refused = [o.message for o in self.not_done(seen)]
         if seen.role == "reaction":
             self._coming -= 1 + seen.skipped
             self._between = 0

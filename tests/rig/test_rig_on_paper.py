@@ -23,6 +23,7 @@ def test_the_shipped_rigs_fit_their_configurations() -> None:
 def test_micromanagers_own_demo_is_found_among_its_adapters() -> None:
     found = check_configuration(load_rig(DEMO / "demo_rig.yaml"), base_dir=DEMO)
     found.check_plan(load_experiment(DEMO / "quickstart.yaml"), ["FITC", "DAPI"])
+    assert found.objective == "10X", "its labels are listed from the last to the first"
 
 
 @pytest.mark.parametrize(

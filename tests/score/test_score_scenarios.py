@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 FOLDER = shipped("demo_configs") / "scenarios"
 SCENARIOS = sorted(p for p in FOLDER.glob("*.yaml") if not p.stem.endswith("_rig"))
 LEARNED = {p.stem for p in SCENARIOS if "model:" in p.read_text(encoding="utf-8")}
+CLASSES = {
+    "event": {
+        "rate_switch",
+        "burst_on_transient",
+        "label_free_then_fluorescence",
+        "endocytosis_roi",
+    },
+    "target": {
+        "follow_cell",
+        "follow_fast_animal",
+        "survey_then_zoom",
+        "revisit_mosaic",
+    },
+    "quality": {"hold_signal", "focus_guard", "hold_density"},
+    "information": {"uncertainty_gate", "dose_planner", "stop_rule"},
+    "outcome": {"steer_cell", "clamp_reporter", "photoactivate_on_event"},
+}
 FRAMES = 4
 
 
@@ -63,5 +80,12 @@ def test_each_arm_runs_from_a_copy(copies: Path, name: str) -> None:
         assert film.parts["frames"][0] >= FRAMES
 
 
-def test_learned_models_are_in_the_loop_of_some() -> None:
-    assert len(LEARNED) >= 2
+@pytest.mark.parametrize("kind", CLASSES)
+def test_learned_models_are_in_the_loop_of_one_of_each_class(kind: str) -> None:
+    used = {
+        use.use
+        for path in SCENARIOS
+        if path.stem in LEARNED
+        for use in load_experiment(path).policies
+    }
+    assert used & CLASSES[kind]

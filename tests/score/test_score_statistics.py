@@ -5,14 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smartscope.score import compared, pooled, wilson
+from smartscope.score import compared, newcombe, pooled, wilson
 
 
 def test_wilson_gives_the_published_interval() -> None:
-    # Newcombe, Stat. Med. 17, 857 (1998), table I: 81 of 263, and 0 of 20.
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    # Newcombe, Stat. Med. 17, 857 (1998), table I.
+    for hits, of, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
+        assert wilson(hits, of) == pytest.approx((low, high), abs=5e-5)
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_the_difference_of_two_shares_has_the_published_interval() -> None:
+    # Newcombe, Stat. Med. 17, 873 (1998), table II, method 10: 56/70 less 48/80.
+    assert newcombe(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
 def test_values_are_sums_over_sums_and_not_means_of_shares() -> None:

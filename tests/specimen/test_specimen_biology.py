@@ -309,6 +309,20 @@ def test_a_runner_wanders_far_and_smoothly(lab):
     assert 1 not in {division.parent_id for division in truth.divisions}
 
 
+def test_nobody_starts_on_top_of_the_runner(lab):
+    for seed in range(5):
+        bench = lab.Bench(
+            seed=seed,
+            cells=200,
+            area_um=(300, 300),
+            runner={"start_um": (0.0, 0.0)},
+        )
+        truth = bench.truth(0.0)
+        assert (truth.x_um[0], truth.y_um[0]) == (0.0, 0.0)
+        away_um = np.hypot(truth.x_um[1:], truth.y_um[1:])
+        assert away_um.min() == pytest.approx(20.0), "2.5 radii of a nucleus"
+
+
 def test_a_single_fast_cell_can_be_followed_too(lab):
     bench = lab.Bench(**lab.PLAIN | {"speed_um_s": 1.0, "area_um": (4000, 4000)})
     assert bench.truth(0.0).x_um[0] == 0.0
@@ -336,8 +350,9 @@ def test_nuclei_push_each_other_apart(lab):
         )
         return _overlaps(bench.truth(300.0))
 
-    assert crowd(0.0) > 8
-    assert crowd(0.05) < 0.2 * crowd(0.0)
+    alone = crowd(0.0)
+    assert alone > 8
+    assert crowd(0.05) < 0.2 * alone
 
 
 def test_crowding_stops_growth(lab):
@@ -362,13 +377,14 @@ def test_a_demo_of_half_an_hour_shows_divisions_by_default(lab, seed):
     start = bench.truth(0.0)
     inside = (np.abs(start.x_um) < 256) & (np.abs(start.y_um) < 256)
     assert 18 <= inside.sum() <= 34
+    divisions = bench.truth(1800.0).divisions
     seen = [
         d
-        for d in bench.truth(1800.0).divisions
+        for d in divisions
         if abs(d.x_um) < 230 and abs(d.y_um) < 230 and np.isfinite(d.end_s)
     ]
     assert len(seen) >= 3
-    gaps = np.diff([d.onset_s for d in bench.truth(1800.0).divisions])
+    gaps = np.diff([d.onset_s for d in divisions])
     assert gaps.max() < 700
 
 

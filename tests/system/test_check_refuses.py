@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from smartscope import check
+from smartscope import check, run
 from smartscope.core import ConfigError
 
 WRONG = Path(__file__).parent / "wrong"
@@ -18,6 +18,11 @@ SENTENCES = {
     "cut_off_tiff": (
         "rig_cut_off_tiff.yaml, line 2: recording.path: ",
         "cut_off.tif ends early: page 5 of 6 is cut off",
+    ),
+    "flash_in_a_stream": (
+        "flash_in_a_stream.yaml, line 6: policies[0].use: ",
+        "photoactivate_on_event needs a plan whose intervals it can change",
+        "which a stream does not give; plan a time series",
     ),
     "foreign_channel": (
         "foreign_channel.yaml, line 7: vision.0.segment.on.channel: ",
@@ -65,6 +70,10 @@ SENTENCES = {
         "stages_out_of_order.yaml, line 7: ",
         "'track' needs objects from a stage before it",
     ),
+    "uncalibrated_objective": (
+        "rig_uncalibrated_objective.yaml: calibration: ",
+        "10x is turned in, and only 20x is calibrated; turn in a calibrated objective",
+    ),
     "unknown_channel": (
         "unknown_channel.yaml, line 4: acquisition.channels: ",
         "there is no channel preset 'FTIC'",
@@ -110,6 +119,13 @@ def test_check_names_file_field_and_fix(name) -> None:
     for part in SENTENCES[name]:
         assert part in text
     assert "\n" not in text
+
+
+def test_a_run_with_an_objective_that_is_not_calibrated_does_nothing(tmp_path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(WRONG / "uncalibrated_objective.yaml", output=tmp_path)
+    assert SENTENCES["uncalibrated_objective"][-1] in str(caught.value)
+    assert list(tmp_path.iterdir()) == [], "nothing was written, no frame taken"
 
 
 @pytest.mark.parametrize("name", ["misspelt_policy", "cut_off_tiff", "not_yaml"])

@@ -38,7 +38,9 @@ def test_the_demos_are_those_the_readme_names() -> None:
     assert NAMES == [
         "burst_on_transient",
         "clamp_reporter",
+        "control_arms",
         "demo_camera",
+        "dose_planner",
         "endocytosis_roi",
         "focus_guard",
         "follow_cell",
@@ -53,7 +55,9 @@ def test_the_demos_are_those_the_readme_names() -> None:
         "replay",
         "revisit_mosaic",
         "steer_cell",
+        "stop_rule",
         "survey_then_zoom",
+        "uncertainty_gate",
     ]
 
 

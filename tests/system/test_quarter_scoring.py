@@ -8,15 +8,8 @@ from math import nan
 import numpy as np
 import pytest
 
-from smartscope.bench._quarter_score import (
-    Happened,
-    Reported,
-    Rule,
-    Score,
-    difference,
-    score,
-    wilson,
-)
+from smartscope.bench._quarter_score import Rule, Score, difference, score
+from smartscope.score import Happened, Reported
 
 RULE = Rule(half_um=(256.0, 200.0), last_s=1000.0)
 DIVISION = Happened(onset_s=400.0, end_s=480.0, x_um=10.0, y_um=20.0)
@@ -98,18 +91,6 @@ def test_nothing_happened_and_nothing_was_seen() -> None:
     assert Score(4, 3, 1).recall == 0.75
     assert Score(4, 3, 1).precision == 0.75
     assert Score(4, 3, 1, 2) + Score(1, 0, 2, 0) == Score(5, 3, 3, 2)
-
-
-def test_wilson_as_published() -> None:
-    # Newcombe, Stat. Med. 17, 857 (1998), table I: 81/263, 15/148, 0/20, 1/29.
-    for hits, of, low, high in [
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ]:
-        assert wilson(hits, of) == pytest.approx((low, high), abs=5e-5)
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def counts(*rows) -> np.ndarray:

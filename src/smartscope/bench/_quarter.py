@@ -12,26 +12,18 @@ import numpy as np
 import smartscope
 from smartscope.bench._denoise_detect import told
 from smartscope.bench._machine import commit
-from smartscope.bench._quarter_score import (
-    Difference,
-    Happened,
-    Reported,
-    Rule,
-    Score,
-    difference,
-    score,
-)
+from smartscope.bench._quarter_score import Difference, Rule, Score, difference, score
 from smartscope.bench._smartscope import BenchError
 from smartscope.config import (
     Experiment,
     RigConfig,
     StageUse,
     load_experiment,
-    rig_of,
     shipped,
 )
 from smartscope.core import ConfigError
 from smartscope.inference import find_model
+from smartscope.score import Reported, happened, rig_with_seed, with_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +44,7 @@ DENOISE_ONLY = "denoise only, quarter"
 DETECT_ONLY = "detect only, quarter"
 FILTERED = "Gaussian filter + plain, quarter"
 FILTER_UM = 1.5
-_DENOISE = "denoise"
+_DENOISE, _KIND = "denoise", "mitosis"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +206,13 @@ def quarter_light(
     learned = load_experiment(quarter or folder / QUARTER)
     arms = arms_of(plain, learned)
     _find_models(learned)
-    rig = rig_of(plain)
     started, began = time.strftime("%Y-%m-%d %H:%M"), time.perf_counter()
     films, rules = [], []
     for number, seed in enumerate(seeds, start=1):
+        rig = rig_with_seed(plain, seed)
         for arm in arms:
             progress(f"specimen {number} of {len(seeds)}, {arm.name}")
-            film, rule = _film(arm, _with_specimen(rig, seed), seed, scratch)
+            film, rule = _film(arm, rig, seed, scratch)
             films.append(film)
             rules.append(rule)
     names = tuple(arm.name for arm in arms)
@@ -239,19 +231,10 @@ def _find_models(experiment: Experiment) -> None:
             find_model(model, base)
 
 
-def _with_specimen(rig: RigConfig, seed: int) -> RigConfig:
-    """The rig with another specimen, in virtual time."""
-    data = rig.model_dump(exclude={"source_file"})
-    data["specimen"]["seed"] = seed
-    data["clock"] = {"kind": "virtual"}
-    return RigConfig(**data).model_copy(update={"source_file": rig.source_file})
-
-
 def _film(
     arm: Arm, rig: RigConfig, seed: int, scratch: Path | None
 ) -> tuple[Film, Rule]:
-    quiet = arm.experiment.record.model_copy(update={"images": False, "labels": False})
-    experiment = arm.experiment.model_copy(update={"record": quiet})
+    experiment = with_seed(arm.experiment, seed)
     with tempfile.TemporaryDirectory(
         dir=scratch, prefix="smartscope-quarter-", ignore_cleanup_errors=True
     ) as folder:
@@ -271,7 +254,7 @@ def film_of(run: RunFolder, arm: str, seed: int) -> tuple[Film, Rule]:
     film = Film(
         arm,
         seed,
-        score(_happened(run), _reported(run), rule),
+        score(happened(run, _KIND), _reported(run), rule),
         dose.get("j_cm2"),
         {entry["stage"]: told(entry) for entry in run.entries("model")},
         strange / len(seen) if seen else 0.0,
@@ -292,25 +275,13 @@ def rule_of(run: RunFolder) -> Rule:
     )
 
 
-def _happened(run: RunFolder) -> list[Happened]:
-    rows = run.table("divisions").to_pylist()
-    return [
-        Happened(row["onset_s"], _number(row["end_s"]), row["x_um"], row["y_um"])
-        for row in rows
-        if _number(row["onset_s"]) == row["onset_s"]
-    ]
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
 def _reported(run: RunFolder) -> list[Reported]:
     """Events as they were first reported."""
     first: dict[int, Reported] = {}
     for seen in run.observations():
         for event in seen.events:
-            known = first.get(event.event_id)
-            new = Reported(event.onset_s, seen.t_s, event.x_um, event.y_um)
-            first[event.event_id] = new if known is None else known
+            first.setdefault(
+                event.event_id,
+                Reported(seen.t_s, event.x_um, event.y_um, onset_s=event.onset_s),
+            )
     return list(first.values())

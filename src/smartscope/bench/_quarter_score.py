@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import inf, isfinite, sqrt
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+
+from smartscope.config import ScoreWindow
+from smartscope.score import Place, match, newcombe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-_Z95 = 1.959963984540054
+    from smartscope.score import Happened, Reported
+
 DRAWS = 10_000
-_FAR = 1e9
-
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Happened:
-    """A true division: times in s of the run, place in um of the sample.
-
-    `end_s` is not a number where the run ended first.
-    """
-
-    onset_s: float
-    end_s: float
-    x_um: float
-    y_um: float
-
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """An event as it was first reported; `seen_s` is when."""
-
-    onset_s: float
-    seen_s: float
-    x_um: float
-    y_um: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,42 +30,16 @@ class Rule:
         Half of the field along x and y, around the middle (0, 0).
     last_s : float
         Time of the last frame.
-    within_um, slack_s : float
-        An event is a division's if it lies this near, was first seen at most so long
-        before the onset and began at most so long after the end.
-    margin_um, settle_s : float
-        Divisions nearer to the border, or within so long of the first or the last
-        frame, are asked of nobody: an event there is neither found nor false.
+    window : ScoreWindow
+        An event is a division's if it lies near, was first seen not long before the
+        onset and began not long after the end. Divisions near the border, or near the
+        first or the last frame, are asked of nobody: an event there is neither found
+        nor false.
     """
 
     half_um: tuple[float, float]
     last_s: float
-    within_um: float = 20.0
-    slack_s: float = 20.0
-    margin_um: float = 20.0
-    settle_s: float = 60.0
-
-    def asked(self, division: Happened) -> bool:
-        """Whether this one has to be found."""
-        inside = (
-            abs(division.x_um) <= self.half_um[0] - self.margin_um
-            and abs(division.y_um) <= self.half_um[1] - self.margin_um
-        )
-        end_s = division.end_s if isfinite(division.end_s) else inf
-        in_time = division.onset_s >= self.settle_s and (
-            end_s <= self.last_s - self.settle_s
-        )
-        return inside and in_time
-
-    def away_um(self, division: Happened, event: Reported) -> float | None:
-        """Distance of an event that can be this division's; None where it cannot."""
-        end_s = division.end_s if isfinite(division.end_s) else self.last_s
-        if event.seen_s < division.onset_s - self.slack_s:
-            return None
-        if event.onset_s > end_s + self.slack_s:
-            return None
-        away = float(np.hypot(division.x_um - event.x_um, division.y_um - event.y_um))
-        return away if away <= self.within_um else None
+    window: ScoreWindow = field(default_factory=ScoreWindow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,31 +95,10 @@ def score(
     events : sequence of Reported
     rule : Rule
     """
-    asked = [rule.asked(division) for division in divisions]
-    cost = np.full((len(events), len(divisions)), _FAR)
-    for i, event in enumerate(events):
-        for k, division in enumerate(divisions):
-            away_um = rule.away_um(division, event)
-            if away_um is not None:
-                # One that has to be found goes before one that has not.
-                cost[i, k] = away_um + (0.0 if asked[k] else rule.within_um)
-    pairs = zip(*linear_sum_assignment(cost), strict=True)
-    matched = [asked[k] for i, k in pairs if cost[i, k] < _FAR]
-    found, aside = matched.count(True), matched.count(False)
-    return Score(sum(asked), found, len(events) - found - aside, aside)
-
-
-def wilson(hits: int, of: int) -> Interval:
-    """95 % score interval of a share (Wilson, J. Am. Stat. Assoc. 22, 209, 1927).
-
-    ``(0, 1)`` where nothing was counted.
-    """
-    if not of:
-        return 0.0, 1.0
-    share, z2 = hits / of, _Z95**2
-    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = _Z95 * sqrt(share * (1 - share) / of + z2 / (4 * of**2)) / (1 + z2 / of)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    field_um = Place(0.0, 0.0, *rule.half_um)
+    matched = match(divisions, events, rule.window, [field_um], rule.last_s)
+    aside = len(events) - matched.found - matched.false
+    return Score(len(matched.asked), matched.found, matched.false, aside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,14 +148,4 @@ def difference(
     low, high = (float(q) for q in np.percentile(drawn, (2.5, 97.5)))
     if high > low:
         return Difference(value, low, high, f"bootstrap over {len(mine)} specimens")
-    return Difference(value, *_newcombe(*sums), "Newcombe's, all specimens agree")
-
-
-def _newcombe(hits: int, of: int, other_hits: int, other_of: int) -> Interval:
-    p, q = hits / of, other_hits / other_of
-    low, high = wilson(hits, of)
-    other_low, other_high = wilson(other_hits, other_of)
-    return (
-        p - q - sqrt((p - low) ** 2 + (other_high - q) ** 2),
-        p - q + sqrt((high - p) ** 2 + (q - other_low) ** 2),
-    )
+    return Difference(value, *newcombe(*sums), "Newcombe's, all specimens agree")

@@ -6,14 +6,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from smartscope.bench._quarter import BOTH, FILTER_UM, PLAIN_FULL
-from smartscope.bench._quarter_score import wilson
 from smartscope.bench._tables import markdown_table, text_table
+from smartscope.score import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from smartscope.bench._quarter import QuarterLight
-    from smartscope.bench._quarter_score import Difference, Interval
+    from smartscope.bench._quarter_score import Difference, Rule
 
 FORMAT = 1
 _HEAD = (
@@ -48,7 +48,7 @@ def quarter_to_json(made: QuarterLight) -> dict[str, Any]:
         "took_s": made.took_s,
         "commit": made.commit,
         "seeds": list(made.seeds),
-        "rule": asdict(made.rule),
+        "rule": _rule_json(made.rule),
         "ways": [_way_json(made, arm) for arm in made.arms],
         "differences": {
             arm: {name: found and asdict(found) for name, found in of.items()}
@@ -66,6 +66,11 @@ def quarter_to_markdown(made: QuarterLight) -> str:
 def quarter_to_text(made: QuarterLight) -> str:
     """For a terminal."""
     return _render(made, text_table)
+
+
+def _rule_json(rule: Rule) -> dict[str, Any]:
+    field = {"half_um": rule.half_um, "last_s": rule.last_s}
+    return field | rule.window.model_dump()
 
 
 def _way_json(made: QuarterLight, arm: str) -> dict[str, Any]:
@@ -163,10 +168,10 @@ def _notes(
             first=min(made.seeds),
             last=max(made.seeds),
             minutes=rule.last_s / 60,
-            settle=rule.settle_s,
-            margin=rule.margin_um,
-            within=rule.within_um,
-            slack=rule.slack_s,
+            settle=rule.window.settle_s,
+            margin=rule.window.margin_um,
+            within=rule.window.within_um,
+            slack=rule.window.slack_s,
             how=" or ".join(sorted(ways)) or "none",
         )
         for note in _NOTES
@@ -184,6 +189,6 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _between(interval: Interval, sign: str = "") -> str:
+def _between(interval: tuple[float, float], sign: str = "") -> str:
     low, high = (format(end, f"{sign}.3f") for end in interval)
     return f"{low} to {high}"

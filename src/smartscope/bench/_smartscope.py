@@ -58,6 +58,8 @@ def bench_experiment(
             "policies": [{"use": str(POLICY), "ask": ask, "frames": job.frames}],
             "safety": {"dose_per_fov_relative": 1e9},
             "record": {"images": job.recorded, "compression": "none"},
+            # A policy that is edited meanwhile must not change in the midst of a run.
+            "reload": False,
         }
     )
 

@@ -30,12 +30,16 @@ Measure = Literal[
     "time_on_target",
     "in_view",
     "tracking_error_um",
+    "identity_kept",
+    "path_fields",
+    "touched",
     "in_focus",
     "focus_error_um",
     "snr_held",
     "level_held",
     "level_error",
     "on_path",
+    "path_error_um",
     "path_walked",
     "duty",
     "frames",
@@ -91,7 +95,8 @@ class ScoreLevel(Section):
     Attributes
     ----------
     of : str
-        A measure per object (their mean) or a scalar of the specimen's truth.
+        A measure per object (mean of those that live) or a scalar of the specimen's
+        truth.
     target : float
     within : float
         Relative distance from `target` that still counts as held.

@@ -318,10 +318,14 @@ def _check_class(
             )
     lacking = [need for need in policy.requires if need not in context.roles]
     if lacking:
+        need = lacking[0]
+        giver, fix = rig_file, "add it to the rig file, or remove the policy"
+        if need == "plan":
+            giver, fix = "a stream", "plan a time series, or remove the policy"
         raise ConfigError(
-            f"{use} needs {NEEDS[lacking[0]]}, which {rig_file} does not give",
+            f"{use} needs {NEEDS[need]}, which {giver} does not give",
             field="use",
-            fix="add it to the rig file, or remove the policy",
+            fix=fix,
         )
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from smartscope.core import ConfigError
 from smartscope.policies._own_actions import OwnActions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from smartscope.core import Action, Observation, View
+    from smartscope.core import Action, Observation, Outcome, View
 
 NEEDS: dict[str, str] = {
     "stage": "an xy stage (roles.stage)",
@@ -24,8 +25,9 @@ NEEDS: dict[str, str] = {
     "focus": "a focus drive (roles.focus)",
     "light": "a light line (light)",
     "slm": "an SLM that is calibrated (roles.slm, slm)",
+    "plan": "a plan whose intervals it can change (acquisition)",
 }
-"""What a policy may require of a rig, and how a person calls it."""
+"""What a policy may require of a rig or an experiment, and how a person calls it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,8 @@ class PolicyContext:
     pixel_um : float or None
         Side of one image pixel in the sample; None is not calibrated.
     roles : frozenset of str
-        What the rig gives: ``stage``, ``affine``, ``focus``, ``light``, ``slm``.
+        What the rig gives: ``stage``, ``affine``, ``focus``, ``light``, ``slm``; and
+        ``plan`` where the experiment is no stream.
     positions : int
         Fields of the plan; 0 is not known.
     stage_um : (x low, x high, y low, y high) or None
@@ -84,6 +87,22 @@ class PolicyContext:
         key = int.from_bytes(digest[:8], "little")
         return np.random.default_rng([self.seed % 2**63, key])
 
+    def highest_percent(self, line: str) -> float:
+        """Return the highest power allowed on a light line, percent of its range.
+
+        Raises
+        ------
+        ConfigError
+            If the rig has no such line; names the parameter ``line``.
+        """
+        if line not in self.lines:
+            raise ConfigError(
+                f"the rig has no light line {line}",
+                field="line",
+                fix=f"known are: {', '.join(self.lines) or 'none'}",
+            )
+        return self.lines[line]
+
     def named(self, name: str, view: View | None) -> PolicyContext:
         """Return the same context for an instance of this name and view."""
         return replace(self, name=name, view=view)
@@ -103,8 +122,8 @@ class Policy(BaseModel):
     per : str
         ``position``: one instance for each view; ``run``: one for all of them.
     requires : tuple of str
-        What the rig must give, see `NEEDS`; otherwise the experiment is refused
-        before it starts.
+        What rig and experiment must give, see `NEEDS`; otherwise the experiment is
+        refused before it starts.
 
     Examples
     --------
@@ -156,6 +175,24 @@ class Policy(BaseModel):
         a schedule shows in all frames exposed after that.
         """
         return self._own_actions.fresh(seen)
+
+    def not_done(self, seen: Observation, *, rejected: bool = True) -> list[Outcome]:
+        """Outcomes, new with `seen`, of this policy's actions that were not done.
+
+        Parameters
+        ----------
+        rejected : bool
+            With those that safety or the rig refused. They would be refused again;
+            what was outbid, came too late or failed may well succeed when asked again.
+        """
+        statuses = {"outbid", "expired", "failed"} | (
+            {"rejected"} if rejected else set()
+        )
+        return [
+            outcome
+            for outcome in seen.outcomes
+            if outcome.policy == self.context.name and outcome.status in statuses
+        ]
 
     def start(self, context: PolicyContext) -> None:
         """Take the context, once, before the first observation.

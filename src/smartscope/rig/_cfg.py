@@ -30,7 +30,7 @@ class _Cfg:
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
     properties: dict[tuple[str, str], str] = field(default_factory=dict)
-    labels: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    labels: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
 
 
 def _read(path: Path) -> _Cfg:
@@ -52,8 +52,8 @@ def _read(path: Path) -> _Cfg:
                 cfg.presets[group][preset].append((device, prop, value))
             case ["Property", device, prop, value]:
                 cfg.properties[(device, prop)] = value
-            case ["Label", device, _, label]:
-                cfg.labels[device].append(label)
+            case ["Label", device, state, label]:
+                cfg.labels[device][state] = label
     return cfg
 
 
@@ -146,10 +146,7 @@ class Configuration:
         return label
 
     def _label(self, device: str, state: str) -> str | None:
-        labels = self._cfg.labels.get(device, [])
-        if state.isdigit() and int(state) < len(labels):
-            return labels[int(state)]
-        return None
+        return self._cfg.labels.get(device, {}).get(state)
 
 
 def check_configuration(config: RigConfig, *, base_dir: Path) -> Configuration:

@@ -12,7 +12,7 @@ from smartscope.rig import check_configuration
 from smartscope.runs._files import Files, open_files
 from smartscope.runs._loop import context_of, pipeline_of, policies_of
 from smartscope.runs._plan import PlanFacts, layouts, survey
-from smartscope.runs._preflight import check_limits
+from smartscope.runs._preflight import check_limits, check_objective
 from smartscope.runs._record import arms_of
 from smartscope.runs._recorded import open_recorded
 from smartscope.safety import (
@@ -102,6 +102,7 @@ def _check_experiment(files: Files) -> CheckReport:
         return _check_recording(files, facts)
     found = check_configuration(files.rig, base_dir=files.rig_dir)
     found.check_plan(files.experiment, facts.channels)
+    check_objective(files.rig, found.objective)
     guard = Guard(files.rig, files.experiment)
     check_limits(guard, files.experiment, objective=found.objective)
     if files.rig.specimen is not None:

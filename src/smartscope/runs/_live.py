@@ -35,6 +35,7 @@ from smartscope.runs._pacing import Pacing
 from smartscope.runs._plan import layouts, survey
 from smartscope.runs._preflight import (
     check_limits,
+    check_objective,
     check_presets,
     light_plan,
 )
@@ -115,6 +116,7 @@ class LiveRun:
         self._truth: TruthLog | None = None
         self._start_ns = self._clock.now_ns()
         self._objective = rig.objective
+        check_objective(files.rig, self._objective)
         self._source = self._make_source()
         check_presets(self._experiment, rig, self._facts)
         self._guard = Guard(files.rig, self._experiment)

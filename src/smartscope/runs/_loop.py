@@ -49,13 +49,14 @@ def context_of(
     """What the policies of an experiment are told, name and view aside."""
     guard = Guard(files.rig, files.experiment)
     box = guard.limits.stage_um
+    planned = frozenset({"plan"} if files.stream is None else ())
     return PolicyContext(
         seed=files.experiment.seed,
         channels=facts.channels,
         lines=guard.highest_percent(objective),
         interval_s=facts.interval_s,
         pixel_um=pixel_um,
-        roles=filled_needs(files.rig, objective),
+        roles=filled_needs(files.rig, objective) | planned,
         positions=len(facts.names),
         stage_um=None if box is None else (*box.x, *box.y),
         objectives={n: c.offset_um for n, c in files.rig.calibration.items()},

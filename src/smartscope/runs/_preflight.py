@@ -8,10 +8,11 @@ from useq import MDASequence
 
 from smartscope.config import did_you_mean
 from smartscope.control import LightPlan
+from smartscope.core import ConfigError
 from smartscope.safety import channel_powers
 
 if TYPE_CHECKING:
-    from smartscope.config import Experiment
+    from smartscope.config import Experiment, RigConfig
     from smartscope.rig import Rig
     from smartscope.runs._files import Files
     from smartscope.runs._plan import PlanFacts
@@ -48,6 +49,35 @@ def check_limits(
     if plan.setup is not None:
         guard.check_plan((plan.setup,), home=home, objective=objective)
     guard.check_plan(plan, home=home, objective=objective)
+
+
+def check_objective(rig: RigConfig, objective: str | None) -> None:
+    """Check that the rig file knows the objective that is turned in.
+
+    Parameters
+    ----------
+    rig : RigConfig
+        One without a turret, or without any calibration, is let through.
+    objective : str or None
+        Objective preset; None where it is not known.
+
+    Raises
+    ------
+    ConfigError
+        If others are calibrated: every length in the run would be wrong.
+    """
+    turret = None if rig.roles is None else rig.roles.objective
+    if turret is None or objective is None or not rig.calibration:
+        return
+    if objective not in rig.calibration:
+        raise ConfigError(
+            f"{objective} is turned in, and only {', '.join(rig.calibration)} is "
+            "calibrated",
+            file=rig.source_file.name if rig.source_file else f"rig '{rig.name}'",
+            field="calibration",
+            fix=f"turn in a calibrated objective, or add {objective}: "
+            "'smartscope calibrate' measures it",
+        )
 
 
 def light_plan(files: Files, facts: PlanFacts, objective: str | None) -> LightPlan:

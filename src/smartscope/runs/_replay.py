@@ -203,10 +203,11 @@ class _Redecision:
         recorded: dict[int, list[Decision]] = defaultdict(list)
         for decision in self._folder.decisions:
             recorded[decision.observation].append(decision)
+        record = self._files.experiment.record
+        kept = record.images and record.labels and record.keep == "all"
         differences: list[str] = []
         count = 0
         for seen in self._folder.observations():
-            kept = self._files.experiment.record.labels
             pictures = _RecordedPictures(self._folder, seen, keeps_labels=kept)
             self._reloads.apply(host, seen.number)
             again = host.decide(
@@ -298,7 +299,8 @@ class _RecordedPictures:
         labels = self._folder.labels(self._seen.frame_ids[-1])
         if labels is None and not self._keeps_labels:
             raise RecordError(
-                "a policy looks at labels, and the run kept none (record.labels)"
+                "a policy looks at labels, and the run kept none (record.images, "
+                "record.labels, record.keep)"
             )
         return labels
 

@@ -5,12 +5,12 @@ policies alone; what happened is measured against the truth, with intervals.
 """
 
 from smartscope.score._arms import Duty, arm_of, score_of
-from smartscope.score._film import Course, Film, Sights, read_film
+from smartscope.score._film import Course, Film, Sights, happened, read_film
 from smartscope.score._match import Happened, Matched, Place, Reported, match
 from smartscope.score._picture import picture
 from smartscope.score._run import Job, rig_with_seed, run_job, with_seed
 from smartscope.score._score import Scenario, Scoreboard, Verdict, score, verdicts
-from smartscope.score._stats import Estimate, compared, pooled, wilson
+from smartscope.score._stats import Estimate, compared, newcombe, pooled, wilson
 from smartscope.score._tables import (
     from_json,
     page,
@@ -37,7 +37,9 @@ __all__ = [
     "arm_of",
     "compared",
     "from_json",
+    "happened",
     "match",
+    "newcombe",
     "page",
     "picture",
     "picture_name",

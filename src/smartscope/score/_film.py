@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from smartscope.core import NS_PER_S, PixelMap, RecordError, decode
 from smartscope.score import _measures as measures
 from smartscope.score._match import Happened, Place, Reported, match
+from smartscope.score._target import of_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +36,10 @@ class Sights:
         Exposure start of the last frame of the group, s of the run.
     position : ndarray (n,) int
     centre_um, half_um : ndarray (n, 2)
-        Middle and half sides of the field, ``(x, y)``.
+        Middle of the field, and half sides of the upright box around it, ``(x, y)``.
+    to_field : ndarray (n, 2, 2)
+        Takes a way from the middle, um, to half sides of the field, which may be
+        turned: within -1 and 1 it is in the field.
     z_um : ndarray (n,)
         Focus position; nan without one.
     planned : ndarray (n,) bool
@@ -46,14 +50,14 @@ class Sights:
     position: NDArray[np.int64]
     centre_um: NDArray[np.float64]
     half_um: NDArray[np.float64]
+    to_field: NDArray[np.float64]
     z_um: NDArray[np.float64]
     planned: NDArray[np.bool_]
 
     def of(self, position: int) -> Sights:
         """Those of one stage position."""
         here = self.position == position
-        names = ("t_s", "position", "centre_um", "half_um", "z_um", "planned")
-        return Sights(*(getattr(self, name)[here] for name in names))
+        return Sights(*(getattr(self, one.name)[here] for one in fields(self)))
 
     def places(self) -> tuple[Place, ...]:
         """Fields of the plan, one for each stage position."""
@@ -67,8 +71,8 @@ class Sights:
 
     def sees(self, event: Happened) -> NDArray[np.bool_]:
         """Whether the place of an event lies in the field, for each sight."""
-        away = np.abs(np.array([event.x_um, event.y_um]) - self.centre_um)
-        return np.asarray((away <= self.half_um).all(axis=1))
+        away_um = np.array([event.x_um, event.y_um]) - self.centre_um
+        return measures.inside(away_um, self.to_field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ def read_film(run: RunFolder, score: ScoreConfig, *, arm: str, seed: int) -> Fil
         "megabytes": (sum(map(_bytes, frames)) / 1e6, 1.0),
         **_of_cells(truth),
         **_of_focus(run, sights, score),
-        **_of_target(truth, sights, score),
+        **of_target(truth, sights, score.target),
         **_of_level(run, truth, score),
         **_of_path(truth, score),
     }
@@ -188,17 +192,18 @@ def _start_ns(run: RunFolder) -> int:
 
 
 def _where(frame: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Position, middle, half sides, focus, and whether it was planned."""
+    """Position, middle, half sides, turn, focus, and whether it was planned."""
     state, shape = frame["state"], tuple(frame["shape"])
     pixels = decode(PixelMap, frame["pixel_map"])
     x_um, y_um = state["x_um"] or 0.0, state["y_um"] or 0.0
     centre = pixels.centre_sample(shape, x_um, y_um)
-    sides = np.abs(np.array(pixels.matrix)) @ np.array([shape[1], shape[0]]) / 2
+    corner_um = np.array(pixels.matrix) * (shape[1] / 2, shape[0] / 2)
     z_um = state["z_um"]
     return (
         frame["view"]["position"],
         tuple(centre),
-        tuple(sides.tolist()),
+        tuple(np.abs(corner_um).sum(axis=1).tolist()),
+        np.linalg.inv(corner_um),
         np.nan if z_um is None else z_um,
         frame["cause"] == "plan",
     )
@@ -227,7 +232,7 @@ def _dose(run: RunFolder) -> tuple[float, str]:
 def _of_events(
     run: RunFolder, sights: Sights, score: ScoreConfig
 ) -> tuple[dict[str, Part], Course]:
-    events = _happened(run, score.true_kind or "")
+    events = happened(run, score.true_kind or "")
     reports = _reported(run, score.trigger or "")
     places, last_s = sights.places(), float(sights.t_s[-1])
     matched = match(events, reports, score.window, places, last_s)
@@ -281,7 +286,8 @@ def _course(matched: Matched, spans: NDArray[np.float64], last_s: float) -> Cour
     )
 
 
-def _happened(run: RunFolder, kind: str) -> list[Happened]:
+def happened(run: RunFolder, kind: str) -> list[Happened]:
+    """Return the true events of one kind that began, by the truth beside a run."""
     table = _columns(run, "true_events")
     rows = zip(
         table["kind"],
@@ -335,33 +341,14 @@ def _of_cells(truth: Mapping[str, NDArray[Any]]) -> dict[str, Part]:
     }
 
 
-def _of_target(
-    truth: Mapping[str, NDArray[Any]], sights: Sights, score: ScoreConfig
-) -> dict[str, Part]:
-    if score.target is None:
-        return {}
-    one = truth["cell_id"] == score.target.object_id
-    t_s = truth["t_s"][one]
-    if not len(t_s):
-        return {}
-    where = np.stack(
-        [
-            np.interp(sights.t_s, t_s, truth[name][one], right=np.nan)
-            for name in ("x_um", "y_um")
-        ],
-        axis=1,
-    )
-    return measures.tracking(
-        where, sights.centre_um, sights.half_um, score.target.central
-    )
-
-
 def _of_focus(run: RunFolder, sights: Sights, score: ScoreConfig) -> dict[str, Part]:
     if score.depth_um is None:
         return {}
     looks = _columns(run, "true_sample")
-    plane_um = np.interp(sights.t_s, looks["t_s"], looks["focus_plane_um"])
-    return measures.focus(sights.z_um, plane_um, score.depth_um)
+    # A sweep leaves the focus on purpose.
+    t_s, z_um = sights.t_s[sights.planned], sights.z_um[sights.planned]
+    plane_um = np.interp(t_s, looks["t_s"], looks["focus_plane_um"])
+    return measures.focus(z_um, plane_um, score.depth_um)
 
 
 def _of_level(
@@ -371,8 +358,9 @@ def _of_level(
     if wanted is None:
         return {}
     if wanted.of in truth:
-        t_s, which = np.unique(truth["t_s"], return_inverse=True)
-        values = np.bincount(which, truth[wanted.of]) / np.bincount(which)
+        alive = truth["alive"].astype(bool)
+        t_s, which = np.unique(truth["t_s"][alive], return_inverse=True)
+        values = np.bincount(which, truth[wanted.of][alive]) / np.bincount(which)
     else:
         looks = _columns(run, "true_sample")
         if wanted.of not in looks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, isnan, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,13 +32,18 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """An event of vision as it was first reported; `seen_s` is when."""
+    """An event of vision as it was first reported; `seen_s` is when.
+
+    `onset_s` is when it says that it began. Where it is given, this and not `seen_s`
+    has to come before the end of the true one.
+    """
 
     seen_s: float
     x_um: float
     y_um: float
     event_id: int = 0
     position: int = 0
+    onset_s: float = nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,10 @@ def match(
 
 def _away_um(event: Happened, report: Reported, window: ScoreWindow) -> float | None:
     end_s = event.end_s if isfinite(event.end_s) else inf
-    if not event.onset_s - window.slack_s <= report.seen_s <= end_s + window.slack_s:
+    begun_s = report.seen_s if isnan(report.onset_s) else report.onset_s
+    if report.seen_s < event.onset_s - window.slack_s:
+        return None
+    if begun_s > end_s + window.slack_s:
         return None
     away = float(np.hypot(event.x_um - report.x_um, event.y_um - report.y_um))
     return away if away <= window.within_um else None

@@ -6,6 +6,7 @@ both. ``docs/scoreboard.md`` defines them in words.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,10 @@ _FAST = 1.5
 """Frames at most so many target intervals apart are filmed at the target rate."""
 _FIRST = 5
 """Frames whose median signal to noise is what is to be held."""
+_LAST = 10
+"""Frames at the end that show who is followed then."""
+_STEP_UM = 0.1
+"""A path is looked at in steps of this."""
 
 
 def recall(matched: Matched) -> Part:
@@ -158,7 +163,7 @@ def busy(events: Sequence[Happened], first_s: float, last_s: float) -> Part:
 def tracking(
     target_um: NDArray[np.float64],
     centre_um: NDArray[np.float64],
-    half_um: NDArray[np.float64],
+    to_field: NDArray[np.float64],
     central: float,
 ) -> dict[str, Part]:
     """How well the field was kept on a target.
@@ -167,8 +172,10 @@ def tracking(
     ----------
     target_um : ndarray (n, 2)
         Where the target truly was at each frame, nan where it was no more.
-    centre_um, half_um : ndarray (n, 2)
-        Middle and half sides of the field.
+    centre_um : ndarray (n, 2)
+        Middle of the field.
+    to_field : ndarray (n, 2, 2)
+        Takes a way from there, um, to half sides of the field.
     central : float
         Share of the area of the field, around its middle, in which it is on target.
 
@@ -179,16 +186,61 @@ def tracking(
         the frames in which the target lived.
     """
     away = target_um - centre_um
-    relative = np.abs(away) / half_um
-    alive = np.isfinite(relative).all(axis=1)
+    alive = np.isfinite(away).all(axis=1)
     count = float(len(target_um))
-    on_target = (relative <= np.sqrt(central)).all(axis=1)
+    on_target = inside(away, to_field, central)
     error = np.hypot(away[alive, 0], away[alive, 1])
     return {
         "time_on_target": (float(on_target.sum()), count),
-        "in_view": (float((relative <= 1).all(axis=1).sum()), count),
+        "in_view": (float(inside(away, to_field).sum()), count),
         "tracking_error_um": (float(error.sum()), float(len(error))),
     }
+
+
+def inside(
+    away_um: NDArray[np.float64], to_field: NDArray[np.float64], share: float = 1.0
+) -> NDArray[np.bool_]:
+    """Whether points lie in the middle `share` of the area of a field, (n,).
+
+    Parameters
+    ----------
+    away_um : ndarray (n, 2)
+        From the middle of the field; nan is outside.
+    to_field : ndarray (n, 2, 2)
+        As in `tracking`; the field may be turned.
+    """
+    relative = np.abs(np.einsum("nij,nj->ni", to_field, away_um))
+    return np.asarray((relative <= np.sqrt(share)).all(axis=1))
+
+
+def identity_kept(on_target: NDArray[np.bool_], nearest: NDArray[np.bool_]) -> Part:
+    """1 if who is followed at the end is the target, else 0; of 1.
+
+    It is in most of the last frames in the central part of the field, and nobody is
+    nearer to the middle.
+
+    Parameters
+    ----------
+    on_target, nearest : ndarray (n,) bool
+        Whether it lies in the central part, and whether no other is nearer to the
+        middle, frame by frame; more than the last ones do not count.
+    """
+    kept = (on_target & nearest)[-_LAST:]
+    return float(2 * kept.sum() > len(kept)), 1.0
+
+
+def path_fields(target_um: NDArray[np.float64], field_um: float) -> Part:
+    """Length of the target's way, in sides of the field.
+
+    Parameters
+    ----------
+    target_um : ndarray (n, 2)
+        In order of time.
+    field_um : float
+        Side of the square that is as large as the field.
+    """
+    way = np.diff(target_um, axis=0)
+    return float(np.hypot(way[:, 0], way[:, 1]).sum() / field_um), 1.0
 
 
 def focus(
@@ -234,7 +286,10 @@ def level(values: NDArray[np.float64], target: float, within: float) -> dict[str
 def on_path(
     places_um: NDArray[np.float64], corners_um: NDArray[np.float64], within_um: float
 ) -> dict[str, Part]:
-    """How near to its path something went, and how much of it it went.
+    """How near to its path something went, and how far along it.
+
+    How far it has come never goes back, and from one place to the next only by what
+    lies less than `within_um` ahead: who cuts across has not walked what was left out.
 
     Parameters
     ----------
@@ -243,17 +298,20 @@ def on_path(
     corners_um : ndarray (m, 2)
         Of the path, from its beginning, m >= 2.
     """
-    begin, way = corners_um[:-1], np.diff(corners_um, axis=0)
-    length = np.hypot(way[:, 0], way[:, 1])
-    from_begin = places_um[:, None] - begin
-    share = (from_begin * way).sum(axis=2) / np.maximum(length, 1e-9) ** 2
-    share = np.clip(share, 0.0, 1.0)
-    away = from_begin - share[..., None] * way
-    away_um = np.hypot(away[..., 0], away[..., 1])
-    nearest = int(np.argmin(away_um[-1]))
-    walked_um = length[:nearest].sum() + share[-1, nearest] * length[nearest]
-    near = away_um.min(axis=1) <= within_um
+    length = np.hypot(*np.diff(corners_um, axis=0).T)
+    reached = np.concatenate([[0.0], np.cumsum(length)])
+    whole_um = float(reached[-1])
+    along_um = np.linspace(0.0, whole_um, 1 + math.ceil(whole_um / _STEP_UM))
+    path_um = np.stack([np.interp(along_um, reached, c) for c in corners_um.T], axis=1)
+    walked, away_um = 0, np.empty(len(places_um))
+    ahead = max(round(within_um / _STEP_UM), 1)
+    for i, place in enumerate(places_um):
+        from_path = np.hypot(*(path_um - place).T)
+        away_um[i] = from_path.min()
+        walked += int(np.argmin(from_path[walked : walked + ahead]))
+    count = float(len(places_um))
     return {
-        "on_path": (float(near.sum()), float(len(near))),
-        "path_walked": (float(walked_um), float(length.sum())),
+        "on_path": (float((away_um <= within_um).sum()), count),
+        "path_error_um": (float(away_um.sum()), count),
+        "path_walked": (float(along_um[walked]), whole_um),
     }

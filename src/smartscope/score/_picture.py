@@ -19,7 +19,7 @@ _WIDTH, _LEFT, _RIGHT = 960, 150, 24
 _PANEL, _ROW = 190, 26
 _SHARES = ("recall", "precision", "coverage", "duty")
 _OTHERS = (
-    ("time_on_target", "in_view", "in_focus", "snr_held"),
+    ("time_on_target", "identity_kept", "in_view", "in_focus"),
     ("level_held", "in_focus", "snr_held", "recall"),
 )
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#666666")
@@ -66,7 +66,7 @@ def _panels(scenario: Scenario) -> list[str]:
     for names in (_SHARES, *_OTHERS):
         if names[0] in known:
             return [name for name in names if name in known]
-    return [name for name in _OTHERS[0] if name in known]
+    return [name for name in _OTHERS[-1] if name in known]
 
 
 def _scaled(value: Estimate, most: float) -> Estimate:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 USUAL = 4
 """Specimens of each scenario where nobody says how many."""
 
-COUNTED = ("recall", "precision")
+COUNTED = ("recall", "precision", "identity_kept")
 """Measures that count hits among trials."""
 
 

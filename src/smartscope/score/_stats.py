@@ -52,6 +52,23 @@ def wilson(hits: float, of: float) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def newcombe(
+    hits: float, of: float, other_hits: float, other_of: float
+) -> tuple[float, float]:
+    """95 % interval of a share less another, independent one.
+
+    From the score interval of each (Newcombe, Stat. Med. 17, 873, 1998, method 10);
+    for pairs it is too wide rather than too narrow.
+    """
+    p, q = hits / of, other_hits / other_of
+    p_low, p_high = wilson(hits, of)
+    q_low, q_high = wilson(other_hits, other_of)
+    return (
+        p - q - sqrt((p - p_low) ** 2 + (q_high - q) ** 2),
+        p - q + sqrt((p_high - p) ** 2 + (q - q_low) ** 2),
+    )
+
+
 def pooled(parts: NDArray[np.float64], *, counted: bool) -> Estimate:
     """Sum over sum of one arm, with its interval.
 
@@ -167,14 +184,11 @@ def _bca(
 
 def _independent(sums: NDArray[np.float64], how: How) -> tuple[float, float]:
     """Interval of two independent shares, from the score interval of each."""
+    if how == "difference":
+        return newcombe(*(float(n) for n in sums))
     p, q = float(sums[0] / sums[1]), float(sums[2] / sums[3])
     p_low, p_high = wilson(sums[0], sums[1])
     q_low, q_high = wilson(sums[2], sums[3])
-    if how == "difference":
-        return (
-            p - q - sqrt((p - p_low) ** 2 + (q_high - q) ** 2),
-            p - q + sqrt((p_high - p) ** 2 + (q - q_low) ** 2),
-        )
     low = _ratio_end(p, q, p_low, q_high, -1.0)
     high = _ratio_end(p, q, p_high, q_low, 1.0)
     return low, high if isfinite(high) else inf

@@ -33,6 +33,7 @@ _COMPARED: tuple[tuple[str, How], ...] = (
     ("precision", "difference"),
     ("coverage", "ratio"),
     ("time_on_target", "difference"),
+    ("identity_kept", "difference"),
     ("in_focus", "difference"),
     ("snr_held", "difference"),
     ("level_held", "difference"),

@@ -94,11 +94,30 @@ WORDS: Mapping[str, Words] = {
         ".2f",
         "Mean distance of the true target from the middle of the field.",
     ),
+    "identity_kept": Words(
+        "identity kept",
+        ".3f",
+        "Share of the specimens in which the target is still the one that is followed "
+        "at the end: in most of the last ten frames it truly lies in the central part "
+        "of the field, and no other living object is nearer to the middle.",
+    ),
+    "path_fields": Words(
+        "its path, fields",
+        ".1f",
+        "Length of the true path of the target, in sides of the field.",
+    ),
+    "touched": Words(
+        "target touched",
+        ".3f",
+        "How crowded it is: share of the looks at the truth at which another living "
+        "object overlaps the target.",
+    ),
     "in_focus": Words(
         "in focus",
         ".3f",
-        "Share of the frames whose focus is within half the depth of field "
-        "(`depth_um`) of the plane in which the sample truly is sharp.",
+        "Share of the frames of the plan whose focus is within half the depth of field "
+        "(`depth_um`) of the plane in which the sample truly is sharp. Frames that a "
+        "policy adds, as those of a focus sweep, are none of the plan.",
     ),
     "focus_error_um": Words(
         "focus error, um",
@@ -108,20 +127,21 @@ WORDS: Mapping[str, Words] = {
     "snr_held": Words(
         "SNR held",
         ".3f",
-        "Share of the frames whose signal to noise, as vision measures it (median over "
+        "Share of the frames whose signal to noise, as vision measures it (mean over "
         "the objects), is within `snr_within` of that of the first five frames.",
     ),
     "level_held": Words(
         "level held",
         ".3f",
         "Share of the looks at the truth, after `settle_s`, at which the controlled "
-        "quantity is within `within` of its target.",
+        "quantity is within `within` of its target, relatively. Where each object has "
+        "its own, it is the mean over all of the sample that live then.",
     ),
     "level_error": Words(
         "level error",
         ".3f",
-        "Mean relative distance of the controlled quantity from its target after "
-        "`settle_s`.",
+        "Mean relative distance of the controlled quantity from its target, over the "
+        "same looks.",
     ),
     "on_path": Words(
         "on its path",
@@ -129,11 +149,17 @@ WORDS: Mapping[str, Words] = {
         "Share of the looks at the truth at which the object is within `within_um` of "
         "its path.",
     ),
+    "path_error_um": Words(
+        "off its path, um",
+        ".2f",
+        "Mean distance of the object from its path.",
+    ),
     "path_walked": Words(
         "path walked",
         ".3f",
-        "Share of the length of the path up to the point of it that is nearest to the "
-        "object at the end.",
+        "Share of the length of the path that the object has come along by the end. "
+        "From look to look it counts as coming along no further than to the nearest of "
+        "the next `within_um` of the path, so what was cut off was not walked.",
     ),
     "duty": Words(
         "time at target rate",

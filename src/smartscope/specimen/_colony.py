@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _PACE_SPREAD = 0.25
 _START_GAP = 0.7
 """Half the distance of new daughters, in typical nucleus radii."""
+_ALONE = 2.5
+"""Least distance of others from the runner at the start, in typical nucleus radii."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +65,8 @@ def found_colony(p: DividingCells, seed: int, now: Now) -> Colony:
     """Make the colony as it is at the start."""
     cells = _first_cells(p, seed)
     if p.runner is not None:
-        cells = _runner(p, p.runner, seed).followed_by(cells)
+        runner = _runner(p, p.runner, seed)
+        cells = runner.followed_by(_beside(cells, p.runner, _ALONE * p.nucleus_um))
     return Colony(now, _set_off(cells, p), len(cells) + 1, ())
 
 
@@ -308,4 +311,21 @@ def _runner(p: DividingCells, runner: Runner, seed: int) -> Population:
         persistence_s=one * runner.persistence_s,
         signal=one * runner.brightness,
         fertile=np.array([runner.divides]),
+    )
+
+
+def _beside(cells: Population, runner: Runner, gap_um: float) -> Population:
+    """Move cells that would start on top of the runner to beside it."""
+    away_x, away_y = (
+        cells.x_um - runner.start_um[0],
+        cells.y_um - runner.start_um[1],
+    )
+    away_um = np.hypot(away_x, away_y)
+    # One exactly there may go anywhere.
+    angle = np.where(away_um > 0, np.arctan2(away_y, away_x), cells.heading)
+    out_um = np.maximum(gap_um - away_um, 0.0)
+    return replace(
+        cells,
+        x_um=cells.x_um + out_um * np.cos(angle),
+        y_um=cells.y_um + out_um * np.sin(angle),
     )

@@ -174,9 +174,10 @@ def _card(trained: TrainedDivisions, table: Table) -> Card:
 
     config = trained.config
     count = min(config.films, _DOMAIN_FILMS)
-    # Seeds of the training: what the network has seen is what it knows.
+    # Seeds of the training: what the network has seen is what it knows. Frames one by
+    # one, as a run holds them against it; the window is made of such frames.
     seen = [
-        window_at(film.frames, newest)
+        film.frames[newest]
         for film in _training_films(config, count)
         for newest in (8, 24)
     ]

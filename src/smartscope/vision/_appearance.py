@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from smartscope.core import Event, View
-from smartscope.core import Track as TrackSeen
+from smartscope.vision._course import Course
 from smartscope.vision._stage import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
-    from smartscope.core import PixelMap
+    from smartscope.core import PixelMap, View
+    from smartscope.core import Track as TrackSeen
 
 
 class AppearanceConfig(StageConfig):
@@ -58,7 +58,7 @@ class _Field:
 class _Memory:
     before: _Field | None = None
     known: set[int] = field(default_factory=set)
-    new: dict[int, int | None] = field(default_factory=dict)
+    new: dict[int, Course] = field(default_factory=dict)
 
 
 class Appearance(Stage[AppearanceConfig, _Memory]):
@@ -94,7 +94,7 @@ class Appearance(Stage[AppearanceConfig, _Memory]):
             if track.track_id not in state.known:
                 state.known.add(track.track_id)
                 if self._is_new(track, now, state.before):
-                    state.new[track.track_id] = None
+                    state.new[track.track_id] = Course()
             if track.track_id in state.new:
                 self._report(track, work, state)
             if track.state == "ended":
@@ -115,24 +115,18 @@ class Appearance(Stage[AppearanceConfig, _Memory]):
         age_s = track.seen_s - track.born_s
         sure_s = self.config.sure_s
         score = min(0.5 * age_s / sure_s, 1.0) if sure_s else 1.0
-        event_id = state.new[track.track_id]
-        begins = event_id is None and score >= 0.5 and track.state == "active"
-        if begins:
-            event_id = state.new[track.track_id] = work.new_event_id()
-        if event_id is None:
-            return
-        over = track.state == "ended" or age_s > self.config.max_duration_s
-        work.events.append(
-            Event(
-                event_id=event_id,
-                kind=self.config.kind,
-                score=score,
-                state="onset" if begins else "ended" if over else "active",
-                onset_s=track.born_s,
-                x_um=track.x_um,
-                y_um=track.y_um,
-                track_id=track.track_id,
-            )
+        event = state.new[track.track_id].step(
+            work,
+            track,
+            kind=self.config.kind,
+            score=score,
+            begins=score >= 0.5,
+            ends=False,
+            max_duration_s=self.config.max_duration_s,
+            onset_s=track.born_s,
         )
-        if over:
+        if event is None:
+            return
+        work.events.append(event)
+        if event.state == "ended":
             del state.new[track.track_id]

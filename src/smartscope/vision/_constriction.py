@@ -9,19 +9,23 @@ import numpy as np
 from pydantic import Field, PositiveFloat  # pydantic reads them at run time
 from scipy import ndimage
 
-from smartscope.core import Event, View
-from smartscope.core import Track as TrackSeen
+from smartscope.vision._course import Course
 from smartscope.vision._stage import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from smartscope.core import Event, View
+    from smartscope.core import Track as TrackSeen
+
 # Half a turn of directions; the next ones lie closer than a line is wide.
 _HALF_TURN = 12
 # A line may bend by two directions at the spot; the first one is straight.
 _BENDS = (0, -2, -1, 1, 2)
-_SMOOTH = 0.15
+_SMOOTH = 0.13
 """Sigma of the smoothing, of `reach_um`."""
+_REACHES = (0.63, 1.0)
+"""Of `reach_um`: a short line ends before the whole of it."""
 
 
 class ConstrictionConfig(StageConfig):
@@ -34,7 +38,8 @@ class ConstrictionConfig(StageConfig):
     kind : str
         What the event is called.
     reach_um : float
-        So far from the spot the line has its whole width again, um.
+        So far from the spot a line has its whole width again, um; a short one nearly
+        so at two thirds of it.
     least_contrast : float
         Brightness of the line over its sides, in sigmas of the pixel noise, without
         which the score is 0.
@@ -45,7 +50,7 @@ class ConstrictionConfig(StageConfig):
     """
 
     kind: str = Field("fission", min_length=1)
-    reach_um: PositiveFloat = 0.7
+    reach_um: PositiveFloat = 0.8
     least_contrast: PositiveFloat = 5.0
     onset_score: float = Field(0.6, gt=0, le=1)
     release_score: float = Field(0.3, ge=0, le=1)
@@ -54,9 +59,8 @@ class ConstrictionConfig(StageConfig):
 
 @dataclass(slots=True)
 class _Spot:
+    course: Course = field(default_factory=Course)
     score: float = 0.0
-    event_id: int | None = None
-    onset_s: float = 0.0
     spent: bool = False
 
 
@@ -71,7 +75,7 @@ class Constriction(Stage[ConstrictionConfig, _Memory]):
     The score is the share of the line's brightness that is missing at the spot: 0 for
     an even line, 1 for a gap. It compares the spot with two places `reach_um` to both
     sides along the line, and with the darkest ones across it, so neither an end nor a
-    crossing of lines counts.
+    crossing of lines counts; the same at two thirds of it, for short lines.
 
     That a constriction together with its marker announces a fission is what Mahecic
     et al., Nature Methods 19, 1262 (2022), taught a network.
@@ -114,32 +118,21 @@ class Constriction(Stage[ConstrictionConfig, _Memory]):
     def _look(self, track: TrackSeen, spot: _Spot, work: Workspace) -> Event | None:
         """Update one spot; its event, if it has one."""
         config = self.config
-        begins = (
-            spot.event_id is None
-            and spot.score >= config.onset_score
-            and track.state == "active"
-            and not spot.spent
-        )
-        if begins:
-            spot.event_id, spot.onset_s = work.new_event_id(), work.t_s
-        if spot.event_id is None:
-            spot.spent = spot.spent and spot.score >= config.release_score
-            return None
-        late = work.t_s - spot.onset_s > config.max_duration_s
-        over = late or spot.score < config.release_score or track.state == "ended"
-        event = Event(
-            event_id=spot.event_id,
+        wide = spot.score < config.release_score
+        event = spot.course.step(
+            work,
+            track,
             kind=config.kind,
             score=spot.score,
-            state="onset" if begins else "ended" if over else "active",
-            onset_s=spot.onset_s,
-            x_um=track.x_um,
-            y_um=track.y_um,
-            track_id=track.track_id,
+            begins=spot.score >= config.onset_score and not spot.spent,
+            ends=wide,
+            max_duration_s=config.max_duration_s,
         )
-        if over:
+        if wide:
+            spot.spent = False
+        elif event is not None and event.state == "ended":
             # What stays narrow for so long is no event; it may be one again later.
-            spot.event_id, spot.spent = None, late
+            spot.spent = True
         return event
 
 
@@ -164,6 +157,18 @@ def narrowing(
     if not len(points_yx):
         return np.empty(0)
     smooth = ndimage.gaussian_filter(image, max(_SMOOTH * reach_px, 0.7))
+    least = least_contrast * _noise(image)
+    shares = [_share(smooth, points_yx, part * reach_px, least) for part in _REACHES]
+    return np.asarray(np.max(shares, axis=0))
+
+
+def _share(
+    smooth: NDArray[np.float32],
+    points_yx: NDArray[np.float64],
+    reach_px: float,
+    least: float,
+) -> NDArray[np.float64]:
+    """As `narrowing`, at one distance; `least` contrast is in counts."""
     turn = np.pi * np.arange(2 * _HALF_TURN) / _HALF_TURN
     around = reach_px * np.stack([np.sin(turn), np.cos(turn)], axis=1)
     ring = _at(smooth, points_yx[:, None] + around)
@@ -174,8 +179,7 @@ def narrowing(
     across = np.maximum(ring, opposite[0]).min(axis=1)
     contrast = along - across
     missing = along - _at(smooth, points_yx)
-    clear = contrast >= least_contrast * _noise(image)
-    share = missing / np.where(clear, contrast, np.inf)
+    share = missing / np.where(contrast >= least, contrast, np.inf)
     return np.asarray(np.clip(share, 0.0, 1.0))
 
 

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from smartscope.core import Event, View
-from smartscope.core import Track as TrackSeen
 from smartscope.vision._baseline import Baseline, UsualStep
+from smartscope.vision._course import Course
 from smartscope.vision._event_learned import LearnedEvent
 from smartscope.vision._stage import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from smartscope.core import Event, View
+    from smartscope.core import Track as TrackSeen
 
 
 class FeatureEventConfig(StageConfig):
@@ -60,8 +62,7 @@ class FeatureEventConfig(StageConfig):
 @dataclass(slots=True)
 class _Watch:
     baseline: Baseline = field(default_factory=Baseline)
-    event_id: int | None = None
-    onset_s: float = 0.0
+    course: Course = field(default_factory=Course)
     score: float = 0.0
 
 
@@ -123,21 +124,19 @@ class FeatureEvent(Stage[FeatureEventConfig, _Memory]):
         fresh = track.detection is not None and value is not None and not work.moving
         if fresh and value is not None:
             watch.score = self._score(value, watch.baseline)
-        going = watch.event_id is not None
-        over = going and (
-            track.state == "ended"
-            or watch.score < 0.5 * self.config.release
-            or work.t_s - watch.onset_s > self.config.max_duration_s
+        release = 0.5 * self.config.release
+        event = watch.course.step(
+            work,
+            track,
+            kind=self.config.kind,
+            score=watch.score,
+            begins=fresh and watch.score >= 0.5,
+            ends=watch.score < release,
+            max_duration_s=self.config.max_duration_s,
         )
-        begins = fresh and not going and watch.score >= 0.5 and track.state == "active"
-        if begins:
-            watch.event_id, watch.onset_s = work.new_event_id(), work.t_s
-        event = self._report(track, watch, begins=begins, over=over)
-        if over:
-            if watch.score >= 0.5 * self.config.release:
-                watch.baseline = Baseline()
-            watch.event_id = None
-        if fresh and value is not None and watch.event_id is None:
+        if event is not None and event.state == "ended" and watch.score >= release:
+            watch.baseline = Baseline()
+        if fresh and value is not None and watch.course.event_id is None:
             watch.baseline.take(
                 value, steps=steps, window=float(self.config.baseline_frames)
             )
@@ -149,19 +148,3 @@ class FeatureEvent(Stage[FeatureEventConfig, _Memory]):
         factor = self.config.above or self.config.below or 1.0
         way = (value / baseline.value - 1.0) / (factor - 1.0)
         return min(max(0.5 * way, 0.0), 1.0)
-
-    def _report(
-        self, track: TrackSeen, watch: _Watch, *, begins: bool, over: bool
-    ) -> Event | None:
-        if watch.event_id is None:
-            return None
-        return Event(
-            event_id=watch.event_id,
-            kind=self.config.kind,
-            score=watch.score,
-            state="onset" if begins else "ended" if over else "active",
-            onset_s=watch.onset_s,
-            x_um=track.x_um,
-            y_um=track.y_um,
-            track_id=track.track_id,
-        )
